@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Neither profile has a deadline: a test that measures time fails on a busy machine and proves nothing on a quiet one.
-settings.register_profile("quick", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No profile has a deadline: a test of time fails on a busy machine and proves nothing on a quiet one.
+settings.register_profile("quick", max_examples=60, deadline=None)
 settings.register_profile("long", settings.get_profile("quick"), max_examples=3000)
 settings.load_profile(os.environ.get("EDGEFACE_HYPOTHESIS", "quick"))
 
