@@ -1,0 +1,107 @@
+"""One side of a comparison as a child process on one core."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Program", "Side"]
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SIDES = Path(__file__).with_name("sides")
+# Every way in which a library under either side is told to keep to one thread.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to start for a side: its name, the Python of its environment, its script and its arguments."""
+
+    name: str
+    python: Path
+    script: str
+    arguments: Sequence[str] = ()
+
+
+class Side:
+    """A running side. `started_ns` is the monotonic clock just before the process was asked for."""
+
+    def __init__(self, program: Program, frame: NDArray[np.uint8], core: int) -> None:
+        """Start `program` pinned to `core` and hand it `frame`, uint8 [H, W, 3] RGB."""
+        self.name = program.name
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child that writes to it
+        command = [str(program.python), str(_SIDES / program.script), *program.arguments]
+        environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": str(_ROOT)}
+        self.started_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self._child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - this process has no threads
+        )
+        height, width, _ = frame.shape
+        self.ask({"do": "frame", "height": height, "width": width}, frame.tobytes())
+
+    def ask(self, request: dict[str, Any], payload: bytes = b"") -> dict[str, Any]:
+        """Send one request and wait for its answer.
+
+        Raises:
+            BenchmarkError: the side died; the message carries the end of what it wrote to stderr.
+        """
+        stdin, stdout = self._child.stdin, self._child.stdout
+        if stdin is None or stdout is None:
+            raise BenchmarkError(f"{self.name}: started without pipes")
+        try:
+            stdin.write(json.dumps(request).encode() + b"\n" + payload)
+            stdin.flush()
+            line = stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            self._child.wait()
+            self._errors.seek(0)
+            last = self._errors.read().decode(errors="replace").strip()[-1500:]
+            raise BenchmarkError(f"{self.name} ended with code {self._child.returncode}:\n{last}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def calls(self, variant: str, *, warm_up: int, calls: int) -> dict[str, Any]:
+        """Run `variant`; gives `times_ns` of timed calls, `clock_ns` after them, what was `seen`."""
+        return self.ask({"do": "calls", "variant": variant, "warm_up": warm_up, "calls": calls})
+
+    def close(self) -> None:
+        """End the process."""
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._child.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._errors.close()
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,81 @@
+"""What both sides of a comparison share: requests on stdin, answers on stdout, one JSON line each.
+
+This file runs in the peer's environment too, so it needs nothing but numpy and Python 3.9. A side times its
+own calls, so neither the pipe nor JSON is ever inside a measured time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    # A variant takes the frame and gives what came out; a witness puts that into plain JSON for the checks.
+    Variant = Callable[[np.ndarray], Any]
+    Witness = Callable[[Any], dict[str, Any]]
+
+__all__ = ["memory_bytes", "serve"]
+
+
+def memory_bytes() -> dict[str, int]:
+    """The peak and the present resident memory of this process.
+
+    `VmHWM` starts anew with every program, while `ru_maxrss` may still carry the parent's peak.
+    """
+    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123 - pathlib is start-up time
+        fields = dict(line.split(":", 1) for line in status)
+    return {
+        name: int(fields[field].split()[0]) * 1024 for name, field in (("peak", "VmHWM"), ("now", "VmRSS"))
+    }
+
+
+def serve(
+    open_variant: Callable[[str], Variant], witness: Witness, about: Callable[[], dict[str, Any]]
+) -> None:
+    """Answer requests until stdin ends; an exception ends the process, so that no failed call is timed."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # a native library that logs to stdout must not speak into the answers
+    variants: dict[str, Variant] = {}
+    frame = None
+    for line in requests:
+        request = json.loads(line)
+        if request["do"] == "frame":
+            import numpy as np
+
+            height, width = request["height"], request["width"]
+            pixels = requests.read(height * width * 3)
+            frame = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+            answer: dict[str, Any] = {}
+        elif request["do"] == "calls":
+            name = request["variant"]
+            if name not in variants:
+                variants[name] = open_variant(name)
+            answer = _calls(variants[name], frame, request["warm_up"], request["calls"])
+            answer["seen"] = witness(answer.pop("result"))
+        elif request["do"] == "memory":
+            answer = memory_bytes()
+        else:
+            answer = about()
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _calls(variant: Variant, frame: Any, warm_up: int, calls: int) -> dict[str, Any]:
+    for _ in range(warm_up):
+        variant(frame)
+    times = []
+    result = None
+    for _ in range(calls):
+        begin = time.perf_counter_ns()
+        result = variant(frame)
+        times.append(time.perf_counter_ns() - begin)
+    # CLOCK_MONOTONIC is one clock for all processes of a machine: the parent subtracts its own reading of it.
+    return {"times_ns": times, "clock_ns": time.clock_gettime_ns(time.CLOCK_MONOTONIC), "result": result}
