@@ -1,0 +1,114 @@
+"""EdgeFace: landmarks, a parsing map and an expression for every face of a camera frame, on small devices.
+
+EdgeFace describes faces; it does not recognise people, and it sends nothing anywhere.
+
+The way of one frame::
+
+    import edgeface
+
+    with edgeface.FaceAnalyzer() as analyzer:                 # built-in students, best backend of this device
+        for face in analyzer.analyze(edgeface.read_image("people.jpg")).faces:
+            print(face.bbox, face.expression.label, face.expression.score)
+            mouth = face.landmarks.points[48:68]              # float32 [20, 2], pixels of the photo
+            hair = face.parsing.mask("hair")                  # bool [h, w] over face.parsing.bbox
+
+1.  `read_image` looks at the header of a file, refuses what is too large before any pixel is allocated, decodes it and
+    turns it upright: a `Frame`, RGB uint8 [H, W, 3]. A camera picture that is already an array becomes one with
+    `Frame.from_array`. Whatever is wrong with it is a `FrameError`.
+2.  `FaceAnalyzer` holds a `Bundle`: the students and their manifest, one file, its digests checked before it is
+    parsed (`BundleError`). The detector sees the whole frame, small, and gives boxes with five points each::
+
+        analyzer = edgeface.FaceAnalyzer(tasks=())            # boxes only
+        faces = analyzer.analyze(frame).faces                 # largest first
+
+    Boxes of your own skip this step::
+
+        analyzer.analyze(frame, boxes=[edgeface.BBox(120, 80, 96, 110)])
+
+3.  Each box becomes an upright crop, each crop goes through the students that were asked for, and each answer is laid
+    back into the pixels of the frame: `Landmarks`, `ParsingMap`, `Expression`, gathered in a `Face`.
+4.  The faces of a frame are a `FrameResult`: frozen, comparable, ``to_dict()`` gives JSON that follows
+    ``edgeface/schema.json``::
+
+        face.parsing.to_frame((frame.height, frame.width))    # uint8 [H, W], 0 outside the face's box
+        face.parsing.as_scheme("lapa", lossy=True)            # other label schemes, see edgeface.labels
+
+Every error that leaves this package is an `EdgeFaceError` that names the input and the mend (see `edgeface.errors`).
+Code that uses EdgeFace can be tested without a model: `ScriptedBackend` answers what it is told to.
+
+Importing this package loads none of its parts; each name loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeface.analyzer import FaceAnalyzer
+    from edgeface.backends.scripted import ScriptedBackend
+    from edgeface.bundle import Bundle
+    from edgeface.errors import (
+        ArgumentError,
+        BundleError,
+        CameraError,
+        ConversionError,
+        DeviceError,
+        EdgeFaceError,
+        FrameError,
+        ServiceError,
+    )
+    from edgeface.frame import Frame, ImageLimits, decode_image, read_image
+    from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentError",
+    "BBox",
+    "Bundle",
+    "BundleError",
+    "CameraError",
+    "ConversionError",
+    "DeviceError",
+    "EdgeFaceError",
+    "Expression",
+    "Face",
+    "FaceAnalyzer",
+    "Frame",
+    "FrameError",
+    "FrameResult",
+    "ImageLimits",
+    "Landmarks",
+    "ParsingMap",
+    "ScriptedBackend",
+    "ServiceError",
+    "__version__",
+    "decode_image",
+    "read_image",
+]
+
+_HOME = {
+    "FaceAnalyzer": "edgeface.analyzer",
+    "ScriptedBackend": "edgeface.backends.scripted",
+    "Bundle": "edgeface.bundle",
+    **dict.fromkeys(("Frame", "ImageLimits", "decode_image", "read_image"), "edgeface.frame"),
+    **dict.fromkeys(
+        ("BBox", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap"), "edgeface.results"
+    ),
+    **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "edgeface.errors"),
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    # Kept, so that the next use is a plain attribute.
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

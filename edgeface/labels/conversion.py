@@ -1,0 +1,171 @@
+"""From one parsing scheme to another, and mirrored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeface.errors import ArgumentError, ConversionError
+from edgeface.labels.schemes import PARSING_SCHEMES, ParsingScheme, parsing_scheme
+
+__all__ = ["Conversion", "conversion", "conversions", "convert_labels", "flip_labels"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How the class ids of one scheme become those of another.
+
+    Attributes:
+        source: Key of the scheme that is read.
+        target: Key of the scheme that is written.
+        mapping: Source class name to target class name, every source class once.
+        lossless: True when no two classes fall together, so that the way back gives the same map.
+        lost: In words, what the target can no longer tell apart; empty when lossless.
+    """
+
+    source: str
+    target: str
+    mapping: Mapping[str, str]
+    lossless: bool
+    lost: str
+
+    def table(self) -> NDArray[np.uint8]:
+        """Return uint8 [source classes]: the target id of each source id."""
+        target = PARSING_SCHEMES[self.target]
+        names = PARSING_SCHEMES[self.source].names
+        return np.array([target.index(self.mapping[name]) for name in names], dtype=np.uint8)
+
+
+# Classes of the source that the target does not know by name, and where they go. Classes known to both keep their
+# name. A pair of schemes that is not listed has no conversion: the target asks for something the source never says
+# (LaPa's background holds both the wall and the body, so it cannot become EasyPortrait's person).
+_BEHIND_A_FACE = {"hat": "background", "earring": "background", "necklace": "background", "neck": "background",
+                  "cloth": "background"}  # fmt: skip
+_EARS_TO_SKIN = {"l_ear": "skin", "r_ear": "skin"}
+_EARS_AWAY = {"l_ear": "background", "r_ear": "background"}
+_FACE_PARTS = {"nose": "skin", "u_lip": "lips", "l_lip": "lips", "mouth": "teeth"}
+_TO_PERSON = {name: "person" for name in ("hair", "hat", "l_ear", "r_ear", "earring", "necklace", "neck", "cloth")}
+_CELEBAMASK_TO_EP9 = {**_FACE_PARTS, **_TO_PERSON, "eyeglasses": "person"}
+_ALL_PERSON = {"skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "lips", "teeth"}
+
+_MOVES: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("celebamask19", "lapa11"): {**_BEHIND_A_FACE, **_EARS_TO_SKIN, "eyeglasses": "skin"},
+    ("celebamask19", "ibug11"): {**_BEHIND_A_FACE, **_EARS_AWAY, "eyeglasses": "skin"},
+    ("celebamask19", "ibug14"): {**_BEHIND_A_FACE, "eyeglasses": "glasses"},
+    ("celebamask19", "easyportrait9"): _CELEBAMASK_TO_EP9,
+    ("celebamask19", "easyportrait8"): {
+        name: "background" if goal == "person" else goal for name, goal in _CELEBAMASK_TO_EP9.items()
+    },
+    ("celebamask19", "easyportrait2"): {
+        **{name: "person" for name in _ALL_PERSON}, **_TO_PERSON, "eyeglasses": "person"
+    },
+    ("lapa11", "ibug11"): {},
+    ("ibug11", "lapa11"): {},
+    ("ibug11", "ibug14"): {},
+    ("lapa11", "celebamask19"): {},
+    ("ibug11", "celebamask19"): {},
+    ("ibug14", "celebamask19"): {"glasses": "eyeglasses"},
+    ("ibug14", "ibug11"): {**_EARS_AWAY, "glasses": "skin"},
+    ("ibug14", "lapa11"): {**_EARS_TO_SKIN, "glasses": "skin"},
+    ("lapa11", "easyportrait8"): {**_FACE_PARTS, "hair": "background"},
+    ("ibug11", "easyportrait8"): {**_FACE_PARTS, "hair": "background"},
+    ("ibug14", "easyportrait8"): {**_FACE_PARTS, **_EARS_AWAY, "hair": "background", "glasses": "background"},
+    ("easyportrait8", "easyportrait9"): {},
+    ("easyportrait9", "easyportrait8"): {"person": "background"},
+    ("easyportrait9", "easyportrait2"): {name: "person" for name in _ALL_PERSON},
+}  # fmt: skip
+
+
+def _lost(source: ParsingScheme, target: ParsingScheme, mapping: Mapping[str, str]) -> str:
+    merged: dict[str, list[str]] = {name: [] for name in target.names}
+    for name in source.names:
+        merged[mapping[name]].append(name)
+    return "; ".join(f"{' + '.join(names)} -> {goal}" for goal, names in merged.items() if len(names) > 1)
+
+
+@cache
+def _conversion(source: ParsingScheme, target: ParsingScheme) -> Conversion | None:
+    if source is target:
+        return Conversion(source.key, target.key, {name: name for name in source.names}, True, "")
+    moves = _MOVES.get((source.key, target.key))
+    if moves is None:
+        return None
+    mapping = {name: moves.get(name, name) for name in source.names}
+    lost = _lost(source, target, mapping)
+    return Conversion(source.key, target.key, mapping, not lost, lost)
+
+
+def conversion(source: str, target: str) -> Conversion:
+    """Return the conversion between two parsing schemes, given by key or short name.
+
+    Raises:
+        ArgumentError: A scheme is unknown.
+        ConversionError: The target needs something that the source never says.
+    """
+    found = _conversion(parsing_scheme(source), parsing_scheme(target))
+    if found is None:
+        goals = ", ".join(c.target for c in conversions() if c.source == parsing_scheme(source).key)
+        raise ConversionError(
+            f"{parsing_scheme(source).key} cannot become {parsing_scheme(target).key}: it does not tell apart what the "
+            f"target needs. From {parsing_scheme(source).key} there are conversions to: {goals or 'none'}"
+        )
+    return found
+
+
+def conversions() -> tuple[Conversion, ...]:
+    """Return every conversion between two different schemes."""
+    pairs = (_conversion(PARSING_SCHEMES[source], PARSING_SCHEMES[target]) for source, target in _MOVES)
+    return tuple(found for found in pairs if found is not None)
+
+
+def convert_labels(labels: NDArray[np.uint8], source: str, target: str, lossy: bool = False) -> NDArray[np.uint8]:
+    """Return the label map in another scheme, as a new uint8 array of the same shape.
+
+    Args:
+        labels: uint8 of any shape, class ids of `source`; 255 (ignore) stays 255.
+        source: Key or short name of the scheme of `labels`.
+        target: Key or short name of the scheme wanted.
+        lossy: Allow a conversion that merges or drops classes.
+
+    Raises:
+        ArgumentError: A scheme is unknown, or `labels` holds an id that `source` does not have.
+        ConversionError: The conversion is lossy and `lossy` is false, or there is none.
+    """
+    found = conversion(source, target)
+    if not (found.lossless or lossy):
+        raise ConversionError(
+            f"{found.source} -> {found.target} loses information ({found.lost}): pass lossy=True if that is wanted"
+        )
+    return _look_up(labels, found.table(), found.source)
+
+
+def flip_labels(labels: NDArray[np.uint8], scheme: str) -> NDArray[np.uint8]:
+    """Return the label map [..., H, W] of the mirrored picture: columns reversed, left and right classes exchanged.
+
+    Raises:
+        ArgumentError: The scheme is unknown, or `labels` holds an id that it does not have.
+    """
+    found = parsing_scheme(scheme)
+    table = np.arange(len(found), dtype=np.uint8)
+    for left, right in found.flip_pairs:
+        a, b = found.index(left), found.index(right)
+        table[a], table[b] = b, a
+    return np.ascontiguousarray(_look_up(labels, table, found.key)[..., ::-1])
+
+
+def _look_up(labels: NDArray[np.uint8], table: NDArray[np.uint8], scheme: str) -> NDArray[np.uint8]:
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8:
+        kind = getattr(labels, "dtype", type(labels).__name__)
+        raise ArgumentError(f"labels must be a uint8 array of class ids, not {kind}: use labels.astype(numpy.uint8)")
+    full = np.full(256, 254, dtype=np.uint8)
+    full[: len(table)] = table
+    full[255] = 255
+    result = full[labels]
+    if labels.size and bool((result == 254).any()):
+        worst = int(labels[result == 254].max())
+        raise ArgumentError(f"labels hold class id {worst}, but {scheme} has the ids 0 to {len(table) - 1} (255: ignore)")
+    return result
