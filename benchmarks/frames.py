@@ -14,7 +14,7 @@ __all__ = ["WHAT", "digest", "webcam_frame"]
 
 WHAT = (
     "examples/astronaut.jpg (512 x 512), top 480 rows, unscaled, centred between two black columns of 64 px; "
-    "640 x 480 RGB with one face about 120 px wide"
+    "640 x 480 RGB with one face about 95 px wide"
 )
 
 

@@ -46,7 +46,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float], *, draws: int = 2000, 
     """The ratio of medians of two sides that were measured in the same rounds, one value per round and side.
 
     The interval comes from drawing whole rounds with replacement: what disturbed a round disturbed both
-    sides, and a draw keeps them together (paired percentile bootstrap; Efron and Tibshirani 1993, chapter 13).
+    sides, and a draw keeps them together (paired percentile bootstrap, Efron and Tibshirani 1993, ch. 13).
     """
     first, second = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if first.ndim != 1 or first.shape != second.shape or not first.size:
