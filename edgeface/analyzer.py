@@ -1,0 +1,250 @@
+"""From a frame to faces: detect, crop, run the heads that were asked for. This file alone knows the order."""
+
+from __future__ import annotations
+
+import threading
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from edgeface.backends.base import Backend, Session, select
+from edgeface.bundle import Bundle, ModelSpec
+from edgeface.errors import ArgumentError, DeviceError
+from edgeface.frame import Frame
+from edgeface.geometry import roll_from_keypoints
+from edgeface.heads import CropHead, Detection, DetectionHead, ExpressionHead, LandmarksHead, ParsingHead
+from edgeface.results import BBox, Face, FrameResult
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["TASKS", "FaceAnalyzer"]
+
+_HEADS: Mapping[str, Callable[[ModelSpec], CropHead[Any]]] = {
+    "landmarks": LandmarksHead,
+    "parsing": ParsingHead,
+    "expression": ExpressionHead,
+}
+
+TASKS: tuple[str, ...] = tuple(_HEADS)
+"""What can be asked for beside the boxes."""
+
+_MAX_THREADS = 64
+
+
+class FaceAnalyzer:
+    """Finds the faces of a frame and describes them.
+
+        with FaceAnalyzer() as analyzer:
+            result = analyzer.analyze(edgeface.read_image("people.jpg"))
+
+    A model is opened when it is first needed and kept until `close`; input buffers are reused between frames,
+    results never share memory with them. Calls from several threads are answered one after the other: for
+    more throughput give each thread its own analyzer (they can share one `Bundle`).
+
+    Args:
+        tasks: any of ``"landmarks"``, ``"parsing"``, ``"expression"``; none means boxes and keypoints only.
+        max_faces: at most this many faces per frame, the largest ones; None for no limit but the detector's
+        own. threads: threads per model. One is the fastest for networks this small on most boards. backend:
+        ``"auto"``, the name of a backend, or a `Backend`. bundle: the models: None for the built-in ones, a
+        path, or a loaded `Bundle`. min_score: least score of a face, in place of the one that the detector
+        was tuned with.
+
+    Raises:
+        ArgumentError: an argument is unknown or out of range.
+        BundleError: the bundle is damaged, foreign, or has no model for a task.
+        DeviceError: no backend can open these models.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str] = TASKS,
+        *,
+        max_faces: int | None = None,
+        threads: int = 1,
+        backend: str | Backend = "auto",
+        bundle: Bundle | str | os.PathLike[str] | None = None,
+        min_score: float | None = None,
+    ) -> None:
+        self._tasks = _checked_tasks(tasks)
+        self._max_faces = None if max_faces is None else _checked_count("max_faces", max_faces, 100_000)
+        self._threads = _checked_count("threads", threads, _MAX_THREADS)
+        if min_score is not None and not (_is_real(min_score) and 0.0 < min_score < 1.0):
+            raise ArgumentError(f"min_score must be a number between 0 and 1, not {min_score!r}")
+        self._bundle = _loaded(bundle)
+        specs = {task: self._bundle.model(task) for task in self._tasks}
+        # Without a detector the bundle still serves callers who bring their own boxes.
+        detector = self._bundle.models.get("detection")
+        self._specs: dict[str, ModelSpec] = {**({"detection": detector} if detector else {}), **specs}
+        self._backend = _selected(backend, frozenset(spec.format for spec in self._specs.values()))
+        self._detection = DetectionHead(detector, min_score) if detector else None
+        self._heads = {task: _HEADS[task](spec) for task, spec in specs.items()}
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def analyze(self, frame: Frame | NDArray[Any], boxes: Sequence[BBox] | None = None) -> FrameResult:
+        """Find and describe the faces of one frame.
+
+        Args:
+            frame: a `Frame`, or an RGB array as `Frame.from_array` takes it.
+            boxes: face boxes in frame pixels; when given, detection is skipped, and faces are taken to be
+            upright.
+
+        Raises:
+            ArgumentError: a box is not a `BBox`, or lies outside the frame.
+            FrameError: the array is not a picture.
+            BundleError: a model is not the one that its bundle describes.
+            DeviceError: the backend failed, or the analyzer is closed.
+        """
+        if not isinstance(frame, Frame):
+            frame = Frame.from_array(frame)
+        given = None if boxes is None else [Face(bbox=_checked_box(box, frame)) for box in boxes]
+        with self._lock:
+            if self._closed:
+                raise DeviceError("the analyzer is closed; make a new one")
+            start = perf_counter_ns()
+            timings: dict[str, int] = {}
+            found = self._detect(frame.rgb, timings) if given is None else given
+            found = sorted(found, key=lambda face: -face.bbox.area)[: self._max_faces]
+            faces = self._describe_faces(frame.rgb, found, timings)
+            timings["total"] = perf_counter_ns() - start
+        return FrameResult(
+            faces=faces,
+            width=frame.width,
+            height=frame.height,
+            timings=timings,
+            source=frame.source,
+            timestamp_ns=frame.timestamp_ns,
+            backend=self._backend.name,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What runs: backend, threads, bundle, and the artifact and digest of each model, as plain values."""
+        digests = {artifact.name: artifact.sha256 for artifact in self._bundle.artifacts}
+        return {
+            "backend": self._backend.name,
+            "threads": self._threads,
+            "tasks": list(self._tasks),
+            "bundle": {name: getattr(self._bundle, name) for name in ("name", "version", "digest", "source")},
+            "models": {
+                task: {
+                    "artifact": spec.artifact,
+                    "sha256": digests[spec.artifact],
+                    "precision": spec.precision,
+                    "input": list(spec.input.shape),
+                }
+                for task, spec in self._specs.items()
+            },
+        }
+
+    def close(self) -> None:
+        """Close every model; waits for a frame in progress. Closing twice is allowed."""
+        with self._lock:
+            self._closed = True
+            while self._sessions:
+                self._sessions.popitem()[1].close()
+
+    def __enter__(self) -> FaceAnalyzer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _detect(self, rgb: NDArray[np.uint8], timings: dict[str, int]) -> list[Face]:
+        if self._detection is None:
+            self._bundle.model("detection")  # raises: names the bundle and what it has
+            raise DeviceError("the detector is missing")
+        start = perf_counter_ns()
+        tensors, fit = self._detection.prepare(rgb)
+        found = self._detection.decode(self._session("detection").run(tensors), fit)
+        timings["detection"] = perf_counter_ns() - start
+        return [_face(detection) for detection in found]
+
+    def _describe_faces(
+        self, rgb: NDArray[np.uint8], faces: list[Face], timings: dict[str, int]
+    ) -> tuple[Face, ...]:
+        outputs: list[dict[str, Any]] = [{} for _ in faces]
+        # Task by task, not face by face: each network's weights stay in the cache for all the faces.
+        for task, head in self._heads.items() if faces else ():
+            start = perf_counter_ns()
+            session = self._session(task)
+            for face, results in zip(faces, outputs, strict=True):
+                tensors, crop = head.prepare(rgb, face.bbox, face.roll or 0.0)
+                results[task] = head.decode(session.run(tensors), crop)
+            timings[task] = perf_counter_ns() - start
+        return tuple(
+            Face(bbox=face.bbox, roll=face.roll, keypoints=face.keypoints, **results)
+            for face, results in zip(faces, outputs, strict=True)
+        )
+
+    def _session(self, task: str) -> Session:
+        session = self._sessions.get(task)
+        if session is None:
+            spec = self._specs[task]
+            session = self._backend.open(spec, self._bundle.artifact(spec.artifact), self._threads)
+            self._sessions[task] = session
+        return session
+
+
+def _face(detection: Detection) -> Face:
+    keypoints = detection.keypoints
+    roll = None if keypoints is None else roll_from_keypoints(keypoints)
+    return Face(bbox=detection.bbox, roll=roll, keypoints=keypoints)
+
+
+def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(tasks, str):
+        raise ArgumentError(f"tasks must be a list of names, not {tasks!r}; write [{tasks!r}]")
+    asked = list(tasks)
+    unknown = [task for task in asked if task not in _HEADS]
+    if unknown:
+        raise ArgumentError(f"tasks: {unknown[0]!r} is unknown; choose from {', '.join(TASKS)}")
+    return tuple(task for task in TASKS if task in asked)
+
+
+def _checked_count(name: str, value: object, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ArgumentError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+    return value
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _checked_box(box: object, frame: Frame) -> BBox:
+    if not isinstance(box, BBox):
+        raise ArgumentError(
+            f"boxes must hold BBox, not {type(box).__name__}; write BBox(x, y, width, height)"
+        )
+    overlaps = (
+        box.x < frame.width and box.y < frame.height and box.x + box.width > 0 and box.y + box.height > 0
+    )
+    if not overlaps or max(box.width, box.height) > 10 * max(frame.width, frame.height):
+        raise ArgumentError(f"{box} is not a face in {frame.source} ({frame.width} x {frame.height} pixels)")
+    return box
+
+
+def _loaded(bundle: Bundle | str | os.PathLike[str] | None) -> Bundle:
+    if bundle is None:
+        return Bundle.builtin()
+    return bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+
+
+def _selected(backend: str | Backend, formats: frozenset[str]) -> Backend:
+    if isinstance(backend, str):
+        return select(backend, formats)
+    if not isinstance(backend, Backend):
+        raise ArgumentError(f"backend must be a name or a Backend, not {type(backend).__name__}")
+    if not formats <= backend.formats:
+        raise DeviceError(
+            f"backend {backend.name!r} cannot open models of the formats {sorted(formats - backend.formats)}"
+        )
+    return backend

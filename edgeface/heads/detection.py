@@ -1,0 +1,162 @@
+"""Faces in a whole frame: an anchor-free detector that votes from the cells of three grids.
+
+Each cell holds a logit that it lies on a face, the distances from its centre to the four edges of the box
+(FCOS, Tian et al. 2019, arXiv:1904.01355) and the offsets to five points. Cells below the threshold are never
+dequantised: the threshold is turned into a stored value once, and whole grids are compared in 8 bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from edgeface.geometry import Similarity, letterbox, nms
+from edgeface.heads.base import ImageInput, Outputs, logistic_table, require
+from edgeface.manifest import Section
+from edgeface.results import BBox
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeface.bundle import ModelSpec, OutputSpec
+
+__all__ = ["Detection", "DetectionHead"]
+
+_Candidates: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]"
+# Scores [N], corners (left, top, right, bottom) [N, 4] and points [N, 5 or 0, 2], in pixels of the input.
+
+# More candidates than this before suppression means a network that fires everywhere; the best ones are kept.
+_MAX_CANDIDATES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face found: its box and, where the model gives them, five points float32 [5, 2], in frame pixels."""
+
+    bbox: BBox
+    keypoints: NDArray[np.float32] | None
+
+
+class DetectionHead:
+    """Letterbox, decode and suppress. Not safe for concurrent use: its input tensor is reused.
+
+    ``head`` in the manifest: ``strides``, ``score_threshold``, ``nms_iou``, ``max_faces``; optional
+    ``box_unit`` (box distances are in this many strides, 1), ``kps_unit`` (point offsets, 2), ``box_scale``
+    (boxes are grown by this factor about their centre, 1), ``min_side`` (smaller boxes are dropped, pixels of
+    the detector's input, 0).
+    """
+
+    def __init__(self, spec: ModelSpec, min_score: float | None = None) -> None:
+        section = Section(spec.head, f"models.{spec.task}.head")
+        strides = section.integers("strides", 1, 256, 8)
+        threshold = section.number("score_threshold", 0.01, 0.99)
+        box_unit = section.number("box_unit", 1e-3, 1e3, 1.0)
+        kps_unit = section.number("kps_unit", 1e-3, 1e3, 2.0)
+        self._nms_iou = section.number("nms_iou", 0.05, 0.95)
+        self._max_faces = section.integer("max_faces", 1, 1000)
+        self._box_scale = section.number("box_scale", 0.1, 10.0, 1.0)
+        self._min_side = section.number("min_side", 0.0, 1e4, 0.0)
+        section.done()
+        least = threshold if min_score is None else min_score
+        self._levels = [_Level(spec, stride, least, box_unit, kps_unit) for stride in strides]
+        self._input = ImageInput(spec.input)
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> tuple[Outputs, Similarity]:
+        """Fit the frame ``rgb`` uint8 [H, W, 3] into the model's input, which is valid until the next call.
+
+        Returns:
+            The model's input and the map from frame to input pixels.
+        """
+        height, width = rgb.shape[:2]
+        fit = letterbox(width, height, self._input.width, self._input.height)
+        return self._input.fill(rgb, fit), fit
+
+    def decode(self, outputs: Outputs, fit: Similarity) -> list[Detection]:
+        """The faces, best score first."""
+        found = [level.candidates(outputs) for level in self._levels]
+        scores = np.concatenate([scores for scores, _, _ in found])
+        if scores.size == 0:
+            return []
+        corners = np.concatenate([corners for _, corners, _ in found])
+        points = np.concatenate([points for _, _, points in found])
+        order = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+        boxes = self._boxes(corners[order])
+        order = order[(large := boxes[:, 2:].min(axis=1) > max(self._min_side, 1e-3))]
+        boxes = boxes[large]
+        kept = nms(boxes, scores[order], self._nms_iou)[: self._max_faces]
+        return [
+            self._detection(boxes[i], float(scores[order[i]]), points[order[i]], fit)
+            for i in sorted(map(int, kept), key=lambda i: -scores[order[i]])
+        ]
+
+    def _boxes(self, corners: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Corners [N, 4] to x, y, width, height [N, 4], grown by the box scale."""
+        size = corners[:, 2:] - corners[:, :2]
+        origin = corners[:, :2] - size * ((self._box_scale - 1.0) / 2.0)
+        return np.concatenate([origin, size * self._box_scale], axis=1).astype(np.float32)
+
+    def _detection(
+        self, box: NDArray[np.float32], score: float, points: NDArray[np.float32], fit: Similarity
+    ) -> Detection:
+        back = fit.inverse()
+        corners = back.apply(np.array([[box[0], box[1]], [box[0] + box[2], box[1] + box[3]]], np.float32))
+        (left, top), (right, bottom) = corners.tolist()
+        keypoints = back.apply(points) if len(points) else None
+        return Detection(BBox(left, top, right - left, bottom - top, score), keypoints)
+
+
+class _Level:
+    """One grid of the detector."""
+
+    def __init__(self, spec: ModelSpec, stride: int, least: float, box_unit: float, kps_unit: float) -> None:
+        self._names = (f"score_{stride}", f"box_{stride}", f"kps_{stride}")
+        rows, columns = -(-spec.input.height // stride), -(-spec.input.width // stride)
+        require(
+            spec,
+            "detection",
+            **{self._names[0]: (1, rows, columns, 1), self._names[1]: (1, rows, columns, 4)},
+        )
+        self._has_points = any(output.name == self._names[2] for output in spec.outputs)
+        if self._has_points:
+            require(spec, "detection", **{self._names[2]: (1, rows, columns, 10)})
+            self._points = _Affine(spec.output(self._names[2]), kps_unit * stride)
+        self._score = logistic_table(spec.output(self._names[0]))
+        self._cut = _cut(spec.output(self._names[0]), self._score, least)
+        self._box = _Affine(spec.output(self._names[1]), box_unit * stride)
+        across, down = np.meshgrid(np.arange(columns), np.arange(rows))
+        centres = (np.stack([across.ravel(), down.ravel()], axis=1) + 0.5) * stride - 0.5
+        self._centres: NDArray[np.float32] = centres.astype(np.float32)
+
+    def candidates(self, outputs: Outputs) -> _Candidates:
+        """The cells that reach the least score."""
+        raw = outputs[self._names[0]].reshape(-1)
+        cells = np.flatnonzero(raw >= self._cut) if self._cut is not None else np.empty(0, np.intp)
+        centres = self._centres[cells]
+        distances = self._box(outputs[self._names[1]].reshape(-1, 4)[cells])
+        corners = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1)
+        if self._has_points:
+            offsets = self._points(outputs[self._names[2]].reshape(-1, 10)[cells]).reshape(-1, 5, 2)
+            points = offsets + centres[:, np.newaxis]
+        else:
+            points = np.empty((len(cells), 0, 2), np.float32)
+        return self._score[raw[cells].view(np.uint8)], corners, points
+
+
+class _Affine:
+    """Dequantise and bring to pixels in one multiplication and one addition."""
+
+    def __init__(self, spec: OutputSpec, pixels: float) -> None:
+        self._factor = np.float32(spec.scale * pixels)
+        self._zero = np.float32(spec.zero_point)
+
+    def __call__(self, raw: NDArray[np.generic]) -> NDArray[np.float32]:
+        return (raw.astype(np.float32) - self._zero) * self._factor
+
+
+def _cut(spec: OutputSpec, table: NDArray[np.float32], least: float) -> np.generic | None:
+    """The smallest stored value whose score reaches ``least``, or None when no stored value does."""
+    stored = np.arange(256, dtype=np.uint8).view(spec.dtype)
+    reaching = stored[table >= np.float32(least)]
+    return reaching.min() if reaching.size else None

@@ -1,0 +1,86 @@
+"""68 points, how visible each one is, and whether there is a face at all.
+
+The model gives each point as an offset from the mean shape of its training crops, because 256 levels are too
+few for a coordinate and enough for what is left after the mean.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeface.heads.base import ImageInput, Outputs, crop_of, logistic_table, require
+from edgeface.manifest import Section
+from edgeface.results import BBox, Landmarks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeface.bundle import ModelSpec
+    from edgeface.geometry import Similarity
+
+__all__ = ["LandmarksHead"]
+
+_POINTS = 68
+
+
+class LandmarksHead:
+    """Crop a face and read its landmarks. Not safe for concurrent use: its input tensor is reused.
+
+    ``head`` in the manifest: ``mean_shape`` (68 pairs x, y; 0 is the crop's left or top edge, 1 its right or
+    bottom edge) and ``residual_scale``; a point in crop pixels is (mean + residual * residual_scale) * size -
+    0.5.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        flat = (1, 1, 1)
+        require(
+            spec, "landmarks", points=(*flat, 2 * _POINTS), visibility=(*flat, _POINTS), presence=(*flat, 1)
+        )
+        section = Section(spec.head, f"models.{spec.task}.head")
+        mean = _mean_shape(section)
+        residual_scale = section.number("residual_scale", 1e-3, 1e3)
+        section.done()
+        points = spec.output("points")
+        size = np.array([spec.input.width, spec.input.height], np.float64)
+        # points = stored * factor + offset, in crop pixels
+        factor = points.scale * residual_scale * size
+        self._factor = factor.astype(np.float32)
+        self._offset = (mean * size - 0.5 - points.zero_point * factor).astype(np.float32)
+        self._visibility = logistic_table(spec.output("visibility"))
+        self._presence = logistic_table(spec.output("presence"))
+        self._spec = spec
+        self._input = ImageInput(spec.input)
+
+    def prepare(self, rgb: NDArray[np.uint8], box: BBox, roll: float) -> tuple[Outputs, Similarity]:
+        """Cut a face out of a frame; see `edgeface.heads.base.CropHead`."""
+        crop = crop_of(self._spec, box, roll)
+        return self._input.fill(rgb, crop), crop
+
+    def decode(self, outputs: Outputs, crop: Similarity) -> Landmarks:
+        """The landmarks, in frame pixels."""
+        stored = outputs["points"].reshape(_POINTS, 2).astype(np.float32)
+        return Landmarks(
+            points=crop.inverse().apply(stored * self._factor + self._offset),
+            visibility=self._visibility[outputs["visibility"].reshape(-1).view(np.uint8)],
+            presence=float(self._presence[outputs["presence"].reshape(-1).view(np.uint8)[0]]),
+        )
+
+
+def _mean_shape(section: Section) -> NDArray[np.float64]:
+    value = section.take("mean_shape")
+    wrong = section.fail("mean_shape", f"{_POINTS} pairs of numbers from -4 to 5")
+    if not isinstance(value, list) or len(value) != _POINTS:
+        raise wrong
+    for pair in value:
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or any(type(item) not in (int, float) for item in pair)
+        ):
+            raise wrong
+    mean = np.array(value, np.float64)
+    if not (np.abs(mean - 0.5) <= 4.5).all():
+        raise wrong
+    return mean
