@@ -11,8 +11,8 @@
     +-- CameraError             the camera: absent, unplugged, silent
     +-- ServiceError            the kiosk service: address in use, not allowed, shutting down
 
-Each message names the input and the mend. Errors of NumPy, OpenCV, LiteRT and the operating system are turned into
-these once, at the place where they enter; the original stays reachable as ``__cause__``.
+Each message names the input and the mend. Errors of NumPy, OpenCV, LiteRT and the operating system are turned
+into these once, at the place where they enter; the original stays reachable as ``__cause__``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A picture on its way in: the header first, then the pixels.
 
-`decode_image` reads size, orientation and completeness from the bytes themselves (`edgeface.imagefile`) and refuses a
-picture that is too large, cut off or of an unknown kind before any pixel is allocated. Only then OpenCV decodes it.
+`decode_image` reads size, orientation and completeness from the bytes themselves (`edgeface.imagefile`) and
+refuses a picture that is too large, cut off or of an unknown kind before any pixel is allocated. Only then
+OpenCV decodes it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import os
 import stat
 import time
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeface.errors import ArgumentError, FrameError
-from edgeface.imagefile import Header, read_header
+from edgeface.imagefile import Header, check_complete, read_header
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Frame", "ImageLimits", "decode_image", "read_image"]
 
@@ -48,7 +52,8 @@ class Frame:
     """One picture.
 
     Attributes:
-        rgb: uint8 [H, W, 3], RGB, C-contiguous, read-only here. It may share memory with the array it was made from.
+        rgb: uint8 [H, W, 3], RGB, C-contiguous, read-only here. It may share memory with the array it was
+            made from.
         timestamp_ns: Monotonic time at which the picture was taken or read.
         source: Where it came from: a path, a camera, "array".
 
@@ -61,7 +66,7 @@ class Frame:
     source: str
 
     def __post_init__(self) -> None:
-        rgb = self.rgb
+        rgb: Any = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise FrameError(
                 f"{self.source}: a frame is a uint8 array [height, width, 3], not {_describe(rgb)}: "
@@ -89,13 +94,18 @@ class Frame:
 
     @classmethod
     def from_array(
-        cls, rgb: NDArray[np.uint8] | NDArray[np.uint16], *, timestamp_ns: int | None = None, source: str = "array"
+        cls,
+        rgb: NDArray[np.uint8] | NDArray[np.uint16],
+        *,
+        timestamp_ns: int | None = None,
+        source: str = "array",
     ) -> Frame:
         """Make a frame of an array in RGB order (OpenCV's BGR: pass ``bgr[..., ::-1]``).
 
         Args:
-            rgb: uint8 or uint16, [H, W, 3] colour, [H, W, 4] colour with alpha (dropped), [H, W] or [H, W, 1] grey.
-                uint16 is scaled so that 65535 becomes 255. A C-contiguous uint8 [H, W, 3] is used without a copy.
+            rgb: uint8 or uint16, [H, W, 3] colour, [H, W, 4] colour with alpha (dropped), [H, W] or [H, W, 1]
+                grey. uint16 is scaled so that 65535 becomes 255. A C-contiguous uint8 [H, W, 3] is used
+                without a copy.
             timestamp_ns: Monotonic time of the picture; now when None.
             source: Where it came from, for messages and results.
 
@@ -127,9 +137,10 @@ class Frame:
 def decode_image(data: bytes, limits: ImageLimits = ImageLimits(), source: str = "bytes") -> Frame:
     """Decode a JPEG, PNG, BMP or WebP picture, turned upright as its EXIF orientation says.
 
-    Grey, palette, RGBA (alpha is dropped), 16-bit and CMYK pictures become RGB uint8; of an animation the first frame
-    counts. A picture whose data end early is refused, not filled with grey. Damage inside complete data is found where
-    the format carries a checksum (PNG) and otherwise as far as the decoder notices.
+    Grey, palette, RGBA (alpha is dropped), 16-bit and CMYK pictures become RGB uint8; of an animation the
+    first frame counts. A picture whose data end early is refused, not filled with grey. Damage inside
+    complete data is found where the format carries a checksum (PNG) and otherwise as far as the decoder
+    notices.
 
     Args:
         data: The bytes of the file.
@@ -141,15 +152,18 @@ def decode_image(data: bytes, limits: ImageLimits = ImageLimits(), source: str =
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise FrameError(f"{source}: expected the bytes of a picture, not {type(data).__name__}")
+    data = bytes(data)
     if len(data) > limits.max_bytes:
         raise FrameError(f"{source}: {_too_many_bytes(len(data), limits)}")
-    header = read_header(bytes(data), source)
+    header = read_header(data, source)
     if max(header.width, header.height) > limits.max_side or header.width * header.height > limits.max_pixels:
         raise FrameError(
-            f"{source}: {header.width} x {header.height} pixels are over the limit of {limits.max_pixels} pixels and "
-            f"{limits.max_side} per side: resize the picture, or pass wider ImageLimits if you trust it"
+            f"{source}: {header.width} x {header.height} pixels are over the limit of {limits.max_pixels} "
+            f"pixels and {limits.max_side} per side: resize the picture, "
+            "or pass wider ImageLimits if you trust it"
         )
-    return Frame(_upright(_pixels(data, header, source), header.orientation), time.monotonic_ns(), source)
+    orientation = check_complete(data, header, source)
+    return Frame(_upright(_pixels(data, header, source), orientation), time.monotonic_ns(), source)
 
 
 def read_image(path_or_bytes: str | os.PathLike[str] | bytes, limits: ImageLimits = ImageLimits()) -> Frame:
@@ -163,28 +177,32 @@ def read_image(path_or_bytes: str | os.PathLike[str] | bytes, limits: ImageLimit
     try:
         path = os.fspath(path_or_bytes)
     except TypeError:
-        raise FrameError(f"expected a path or the bytes of a picture, not {type(path_or_bytes).__name__}") from None
+        raise FrameError(
+            f"expected a path or the bytes of a picture, not {type(path_or_bytes).__name__}"
+        ) from None
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise FrameError(f"{path}: is {kind}: give the path of one JPEG, PNG, BMP or WebP picture")
         if status.st_size > limits.max_bytes:
             raise FrameError(f"{path}: {_too_many_bytes(status.st_size, limits)}")
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             data = file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
         raise FrameError(f"{path}: there is no such file: check the path") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FrameError(f"{path!r}: cannot be read ({reason}): check the path and its permissions") from error
+        raise FrameError(
+            f"{path!r}: cannot be read ({reason}): check the path and its permissions"
+        ) from error
     return decode_image(data, limits, source=path)
 
 
 def _too_many_bytes(size: int, limits: ImageLimits) -> str:
     return (
-        f"{size} bytes are over the limit of {limits.max_bytes}: resize the picture, or pass wider ImageLimits if you "
-        "trust it"
+        f"{size} bytes are over the limit of {limits.max_bytes}: resize the picture, or pass "
+        "wider ImageLimits if you trust it"
     )
 
 
@@ -203,8 +221,8 @@ def _pixels(data: bytes, header: Header, source: str) -> NDArray[np.uint8]:
         raise FrameError(f"{source}: the {header.kind} decoder refuses it: save the picture again") from error
     if bgr is None or bgr.shape != (header.height, header.width, 3) or bgr.dtype != np.uint8:
         raise FrameError(
-            f"{source}: damaged {header.kind}, its data do not hold the {header.width} x {header.height} pixels that its "
-            "header promises: save the picture again"
+            f"{source}: damaged {header.kind}, its data do not hold the {header.width} x {header.height} "
+            "pixels that its header promises: save the picture again"
         )
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 

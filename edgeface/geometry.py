@@ -7,15 +7,18 @@ Pixel centres are at integers, so a picture of width W spans -0.5 to W - 0.5 and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from edgeface.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Similarity",
@@ -46,7 +49,11 @@ class Similarity:
 
     def __post_init__(self) -> None:
         matrix = np.array(self.matrix, dtype=np.float64)
-        if matrix.shape != (2, 3) or not np.isfinite(matrix).all() or not abs(np.linalg.det(matrix[:, :2])) > 0:
+        if (
+            matrix.shape != (2, 3)
+            or not np.isfinite(matrix).all()
+            or not abs(np.linalg.det(matrix[:, :2])) > 0
+        ):
             raise ArgumentError("a similarity needs a finite [2, 3] matrix that can be inverted")
         matrix.setflags(write=False)
         object.__setattr__(self, "matrix", matrix)
@@ -68,20 +75,23 @@ class Similarity:
 
 
 def letterbox(width: int, height: int, out_width: int, out_height: int, max_scale: float = 4.0) -> Similarity:
-    """Return the similarity that puts a whole picture into the top left of the output, padding right and below.
+    """Return the similarity that puts a whole picture into the top left of the output.
 
     Args:
         width: Width of the frame in pixels.
         height: Height of the frame in pixels.
         out_width: Width of the output in pixels.
         out_height: Height of the output in pixels.
-        max_scale: A small picture is enlarged by this factor at most.
+        max_scale: A small picture is enlarged by this factor at most. What remains free, right and below, is
+            padding.
 
     Raises:
         ArgumentError: A side is not above 0.
     """
     if min(width, height, out_width, out_height) <= 0:
-        raise ArgumentError(f"cannot letterbox {width} x {height} into {out_width} x {out_height}: sides must be above 0")
+        raise ArgumentError(
+            f"cannot letterbox {width} x {height} into {out_width} x {out_height}: sides must be above 0"
+        )
     scale = min(out_width / width, out_height / height, max_scale)
     shift = 0.5 * scale - 0.5
     return Similarity(np.array([[scale, 0.0, shift], [0.0, scale, shift]]))
@@ -120,8 +130,8 @@ def warp(
 ) -> NDArray[np.uint8]:
     """Return uint8 [height, width, 3]: the picture as the crop sees it, bilinear.
 
-    Where the crop shrinks the picture more than twofold, the part that it needs is first averaged down by a whole
-    factor, so that fine texture does not alias.
+    Where the crop shrinks the picture more than twofold, the part that it needs is first averaged down by a
+    whole factor, so that fine texture does not alias.
 
     Args:
         rgb: uint8 [H, W, 3].
@@ -155,11 +165,12 @@ def warp(
 def _reduced(
     rgb: NDArray[np.uint8], similarity: Similarity, size: tuple[int, int], factor: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Average the part of the picture under the crop down by `factor`; return it with the matrix that reads it."""
+    """Average what lies under the crop down by `factor`; return it with the matrix that reads it."""
     corners = np.array([[x, y] for x in (-0.5, size[0] - 0.5) for y in (-0.5, size[1] - 0.5)])
     needed = similarity.inverse().apply(corners)
     (x0, x1), (y0, y1) = (
-        _whole_cells(needed[:, axis].min(), needed[:, axis].max(), rgb.shape[1 - axis], factor) for axis in (0, 1)
+        _whole_cells(needed[:, axis].min(), needed[:, axis].max(), rgb.shape[1 - axis], factor)
+        for axis in (0, 1)
     )
     part = rgb[y0:y1, x0:x1]
     if part.size == 0:
@@ -173,7 +184,7 @@ def _reduced(
 
 
 def _whole_cells(low: float, high: float, length: int, factor: int) -> tuple[int, int]:
-    """Return a pixel range [start, stop) that covers low..high with a margin, whole cells of `factor` where it fits."""
+    """Return a pixel range [start, stop) around low..high, in whole cells of `factor` where they fit."""
     start = min(max(math.floor(low) - 2 * factor, 0), length)
     stop = max(min(math.ceil(high) + 2 * factor + 1, length), start)
     missing = -(stop - start) % factor
@@ -184,8 +195,8 @@ def _whole_cells(low: float, high: float, length: int, factor: int) -> tuple[int
 def roll_from_keypoints(keypoints: ArrayLike) -> float:
     """Return how far a head leans, degrees in (-180, 180], positive clockwise on the screen.
 
-    The line between the eyes and the line from the eyes to the mouth vote, each with its length: in a profile view the
-    eyes fall together and the second line decides.
+    The line between the eyes and the line from the eyes to the mouth vote, each with its length: in a profile
+    view the eyes fall together and the second line decides.
 
     Args:
         keypoints: [5, 2] as in `edgeface.results.Face.keypoints`. Points that all coincide give 0.
@@ -197,14 +208,16 @@ def roll_from_keypoints(keypoints: ArrayLike) -> float:
 
 
 def iou_matrix(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return float64 [N, M]: intersection over union of boxes a [N, 4] and b [M, 4], each (x, y, width, height)."""
+    """Return float64 [N, M]: intersection over union of boxes [N, 4] and [M, 4], (x, y, width, height)."""
     one = np.asarray(a, dtype=np.float64).reshape(-1, 1, 4)
     two = np.asarray(b, dtype=np.float64).reshape(1, -1, 4)
     low = np.maximum(one[..., :2], two[..., :2])
     high = np.minimum(one[..., :2] + one[..., 2:], two[..., :2] + two[..., 2:])
     shared = np.prod(np.clip(high - low, 0.0, None), axis=-1)
     union = np.prod(one[..., 2:], axis=-1) + np.prod(two[..., 2:], axis=-1) - shared
-    return np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
+    overlap = np.zeros(shared.shape)
+    np.divide(shared, union, out=overlap, where=union > 0)
+    return overlap
 
 
 def nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArray[np.intp]:
@@ -224,9 +237,9 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float) -> NDArray[np
     return order[alive]
 
 
-# RoI tanh-polar (Lin et al., 2021, "RoI Tanh-polar Transformer Network for Face Parsing in the Wild"): the whole picture
-# on one fixed grid, fine inside the face box and ever coarser away from it. Column j stands for the radius artanh(j / W)
-# in units of the box (radii = sides / sqrt(pi)), row i for the angle 2 pi i / H.
+# RoI tanh-polar (Lin et al., 2021, "RoI Tanh-polar Transformer Network for Face Parsing in the Wild"): the
+# whole picture on one fixed grid, fine inside the face box and ever coarser away from it. Column j stands for
+# the radius artanh(j / W) in units of the box (radii = sides / sqrt(pi)), row i for the angle 2 pi i / H.
 
 
 def _ellipse(roi: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -237,7 +250,7 @@ def _ellipse(roi: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def tanh_polar_points(points: ArrayLike, roi: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return float64 [..., 2]: (column, row) in a tanh-polar grid of ``size = (width, height)`` for frame points.
+    """Return float64 [..., 2]: (column, row) in a tanh-polar grid for points of the frame.
 
     Args:
         points: [..., 2] in frame pixels.
@@ -254,7 +267,12 @@ def tanh_polar_points(points: ArrayLike, roi: ArrayLike, size: tuple[int, int]) 
 
 
 def tanh_polar_points_inverse(cells: ArrayLike, roi: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return float64 [..., 2]: frame points for (column, row) of a tanh-polar grid; columns are below its width.
+    """Return float64 [..., 2]: points of the frame for (column, row) in a tanh-polar grid.
+
+    Args:
+        cells: [..., 2], columns from 0 to below the width of the grid.
+        roi: (x, y, width, height) of the face box in frame pixels.
+        size: (width, height) of the grid.
 
     Raises:
         ArgumentError: The region has no area.
@@ -268,7 +286,9 @@ def tanh_polar_points_inverse(cells: ArrayLike, roi: ArrayLike, size: tuple[int,
 def _remap(image: NDArray[Any], where: NDArray[np.float64], nearest: bool) -> NDArray[np.uint8]:
     flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     x, y = (where[..., axis].astype(np.float32) for axis in (0, 1))
-    return np.asarray(cv2.remap(image, x, y, flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0), dtype=np.uint8)
+    return np.asarray(
+        cv2.remap(image, x, y, flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0), dtype=np.uint8
+    )
 
 
 def tanh_polar_warp(

@@ -1,9 +1,9 @@
-"""What the analyser gives back: frozen, with arrays that cannot be written to, independent of any reused buffer.
+"""What the analyser gives back: frozen, its arrays read-only and independent of any reused buffer.
 
-Conventions, stated once: coordinates are float32 pixels of the original frame, x to the right, y down, pixel centres at
-integers (a frame of width W spans -0.5 to W - 0.5). Scores are in [0, 1]. Angles are degrees, right-handed in these
-axes, which means positive is clockwise on the screen. Times are monotonic nanoseconds. "Left" and "right" in a name of
-a part are the person's own; where a picture side is meant, the text says so.
+Conventions, stated once: coordinates are float32 pixels of the original frame, x to the right, y down, pixel
+centres at integers (a frame of width W spans -0.5 to W - 0.5). Scores are in [0, 1]. Angles are degrees,
+right-handed in these axes, which means positive is clockwise on the screen. Times are monotonic nanoseconds.
+"Left" and "right" in a name of a part are the person's own; where a picture side is meant, the text says so.
 
 `to_dict` gives plain JSON values; ``edgeface/schema.json`` describes them (version ``edgeface.frame/1``).
 """
@@ -11,16 +11,19 @@ a part are the person's own; where a picture side is meant, the text says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeface.errors import ArgumentError
 from edgeface.labels import FER8, IBUG68, convert_labels, parsing_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 __all__ = ["BBox", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap"]
 
@@ -30,11 +33,18 @@ SCHEMA = "edgeface.frame/1"
 def _frozen(value: Any, dtype: type[np.generic], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """Return an own, read-only array of this dtype and shape (-1: any length)."""
     array = np.asarray(value)
-    fits = array.ndim == len(shape) and all(want in (-1, have) for want, have in zip(shape, array.shape, strict=True))
+    fits = array.ndim == len(shape) and all(
+        want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
+    )
     if not fits:
         wanted = ", ".join("any" if want < 0 else str(want) for want in shape)
         raise ArgumentError(f"{name} must have the shape [{wanted}], not {list(array.shape)}")
-    if array.dtype != dtype or array.flags.writeable or array.base is not None or not array.flags.c_contiguous:
+    if (
+        array.dtype != dtype
+        or array.flags.writeable
+        or array.base is not None
+        or not array.flags.c_contiguous
+    ):
         array = np.array(array, dtype=dtype, order="C")
         array.setflags(write=False)
     return array
@@ -158,11 +168,13 @@ class Landmarks(_Result):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", _frozen(self.points, np.float32, (68, 2), "Landmarks.points"))
-        object.__setattr__(self, "visibility", _frozen(self.visibility, np.float32, (68,), "Landmarks.visibility"))
+        object.__setattr__(
+            self, "visibility", _frozen(self.visibility, np.float32, (68,), "Landmarks.visibility")
+        )
         object.__setattr__(self, "presence", _share(self.presence, "Landmarks.presence"))
 
     def part(self, name: str) -> NDArray[np.float32]:
-        """Return the points [n, 2] of a part: jaw, right_brow, left_brow, nose_bridge, nose_tip, right_eye, ...
+        """Return the points [n, 2] of a part: jaw, right_brow, left_brow, nose_bridge, nose_tip, ...
 
         Raises:
             ArgumentError: There is no such part; the message lists them.
@@ -205,7 +217,9 @@ class ParsingMap(_Result):
         labels = _frozen(self.labels, np.uint8, (-1, -1), "ParsingMap.labels")
         if labels.size == 0 or int(labels.max()) >= len(scheme):
             held = "nothing" if labels.size == 0 else f"class id {int(labels.max())}"
-            raise ArgumentError(f"ParsingMap.labels holds {held}; {scheme.key} has the ids 0 to {len(scheme) - 1}")
+            raise ArgumentError(
+                f"ParsingMap.labels holds {held}; {scheme.key} has the ids 0 to {len(scheme) - 1}"
+            )
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "scheme", scheme.key)
 
@@ -220,7 +234,7 @@ class ParsingMap(_Result):
         Raises:
             ArgumentError: The scheme has no such class; the message lists those it has.
         """
-        return self.labels == parsing_scheme(self.scheme).index(name)
+        return np.equal(self.labels, parsing_scheme(self.scheme).index(name))
 
     def to_frame(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return uint8 [H, W] for a frame of ``size = (H, W)``: the nearest cell inside `bbox`, 0 outside.
@@ -230,7 +244,9 @@ class ParsingMap(_Result):
         """
         height, width = (int(side) for side in size)
         if height <= 0 or width <= 0:
-            raise ArgumentError(f"a frame of {width} x {height} pixels does not exist: pass (height, width) above 0")
+            raise ArgumentError(
+                f"a frame of {width} x {height} pixels does not exist: pass (height, width) above 0"
+            )
         columns = np.floor((np.arange(width) - self.bbox.x) * (self.labels.shape[1] / self.bbox.width))
         rows = np.floor((np.arange(height) - self.bbox.y) * (self.labels.shape[0] / self.bbox.height))
         inside_x = (columns >= 0) & (columns < self.labels.shape[1])
@@ -255,10 +271,12 @@ class ParsingMap(_Result):
     def fractions(self) -> dict[str, float]:
         """Return the share of `bbox` per class name, in order of ids; the shares sum to 1."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.names))
-        return {name: count / self.labels.size for name, count in zip(self.names, counts.tolist(), strict=True)}
+        return {
+            name: count / self.labels.size for name, count in zip(self.names, counts.tolist(), strict=True)
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return scheme, class names, box, size [h, w], row-major runs [id, length, id, length, ...] and fractions."""
+        """Return scheme, names, box, size [h, w], row-major runs [id, length, ...] and fractions."""
         flat = self.labels.ravel()
         starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
         lengths = np.diff(np.concatenate((starts, [flat.size])))
@@ -277,8 +295,8 @@ class Expression(_Result):
     """How a face looks, as people label photos of posed and spontaneous faces; not what the person feels.
 
     Attributes:
-        scores: Probability of each of the eight FER+ classes, in the order of `edgeface.labels.FER8`, calibrated by
-            temperature scaling; they sum to 1.
+        scores: Probability of each of the eight FER+ classes, in the order of `edgeface.labels.FER8`,
+            calibrated by temperature scaling; they sum to 1.
 
     Raises:
         ArgumentError: The names are not those of FER8 or a score is outside [0, 1].
@@ -315,8 +333,8 @@ class Face(_Result):
     Attributes:
         bbox: Face box in frame pixels with the detector's score (1 for a box given by the caller).
         roll: How far the head leans, degrees, positive clockwise on the screen; None when unknown.
-        keypoints: float32 [5, 2] in frame pixels, as seen in the picture of an upright face: left eye, right eye,
-            nose, left and right corner of the mouth; None for a box given by the caller.
+        keypoints: float32 [5, 2] in frame pixels, as seen in the picture of an upright face: left eye, right
+            eye, nose, left and right corner of the mouth; None for a box given by the caller.
         landmarks: The 68 points, or None.
         parsing: The parsing map, or None.
         expression: The expression, or None.
@@ -331,7 +349,9 @@ class Face(_Result):
 
     def __post_init__(self) -> None:
         if self.keypoints is not None:
-            object.__setattr__(self, "keypoints", _frozen(self.keypoints, np.float32, (5, 2), "Face.keypoints"))
+            object.__setattr__(
+                self, "keypoints", _frozen(self.keypoints, np.float32, (5, 2), "Face.keypoints")
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of the face as JSON values; absent outputs are null."""
@@ -354,7 +374,8 @@ class FrameResult(_Result):
         faces: The faces, largest box first; empty when no face was found.
         width: Width of the frame in pixels.
         height: Height of the frame in pixels.
-        timings: Nanoseconds per stage: "detection", "landmarks", "parsing", "expression" (those that ran) and "total".
+        timings: Nanoseconds per stage: "detection", "landmarks", "parsing", "expression" (those that ran) and
+            "total".
         source: Where the frame came from, as the frame says it.
         timestamp_ns: Monotonic time of the frame.
         backend: Name of the backend that ran the models.

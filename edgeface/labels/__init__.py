@@ -1,11 +1,11 @@
-"""Label registry: what each landmark, parsing class and expression is called, and how one scheme becomes another.
+"""What each landmark, parsing class and expression is called, and how one scheme becomes another.
 
 Three kinds of scheme: points (`LandmarkScheme`: IBUG68), maps (`ParsingScheme`: CelebAMask-19, LaPa-11,
-iBugMask-11/14, EasyPortrait-9/8/2) and classes (`ClassScheme`: FER8). A conversion that merges or drops classes is
-lossy by its table, whatever a given map contains, and is refused unless asked for.
+iBugMask-11/14, EasyPortrait-9/8/2) and classes (`ClassScheme`: FER8). A conversion that merges or drops
+classes is lossy by its table, whatever a given map contains, and is refused unless asked for.
 
-Left and right in a class name are always the **person's own**: ``l_eye`` is the eye on the right of a frontal picture.
-Data sets disagree about this; the ids here are the data set's, the names are ours.
+Left and right in a class name are always the **person's own**: ``l_eye`` is the eye on the right of a frontal
+picture. Data sets disagree about this; the ids here are the data set's, the names are ours.
 """
 
 from __future__ import annotations

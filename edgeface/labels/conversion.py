@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeface.errors import ArgumentError, ConversionError
 from edgeface.labels.schemes import PARSING_SCHEMES, ParsingScheme, parsing_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 __all__ = ["Conversion", "conversion", "conversions", "convert_labels", "flip_labels"]
 
@@ -40,17 +44,30 @@ class Conversion:
         return np.array([target.index(self.mapping[name]) for name in names], dtype=np.uint8)
 
 
-# Classes of the source that the target does not know by name, and where they go. Classes known to both keep their
-# name. A pair of schemes that is not listed has no conversion: the target asks for something the source never says
-# (LaPa's background holds both the wall and the body, so it cannot become EasyPortrait's person).
-_BEHIND_A_FACE = {"hat": "background", "earring": "background", "necklace": "background", "neck": "background",
-                  "cloth": "background"}  # fmt: skip
+# Classes of the source that the target does not know by name, and where they go. Classes known to both keep
+# their name. A pair of schemes that is not listed has no conversion: the target asks for something the source
+# never says (LaPa's background holds both the wall and the body, so it cannot become EasyPortrait's person).
+_BEHIND_A_FACE = dict.fromkeys(("hat", "earring", "necklace", "neck", "cloth"), "background")
 _EARS_TO_SKIN = {"l_ear": "skin", "r_ear": "skin"}
 _EARS_AWAY = {"l_ear": "background", "r_ear": "background"}
 _FACE_PARTS = {"nose": "skin", "u_lip": "lips", "l_lip": "lips", "mouth": "teeth"}
-_TO_PERSON = {name: "person" for name in ("hair", "hat", "l_ear", "r_ear", "earring", "necklace", "neck", "cloth")}
+_TO_PERSON = dict.fromkeys(
+    ("hair", "hat", "l_ear", "r_ear", "earring", "necklace", "neck", "cloth"), "person"
+)
 _CELEBAMASK_TO_EP9 = {**_FACE_PARTS, **_TO_PERSON, "eyeglasses": "person"}
-_ALL_PERSON = {"skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip", "lips", "teeth"}
+_ALL_PERSON = {
+    "skin",
+    "nose",
+    "l_eye",
+    "r_eye",
+    "l_brow",
+    "r_brow",
+    "mouth",
+    "u_lip",
+    "l_lip",
+    "lips",
+    "teeth",
+}
 
 _MOVES: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("celebamask19", "lapa11"): {**_BEHIND_A_FACE, **_EARS_TO_SKIN, "eyeglasses": "skin"},
@@ -61,7 +78,7 @@ _MOVES: Mapping[tuple[str, str], Mapping[str, str]] = {
         name: "background" if goal == "person" else goal for name, goal in _CELEBAMASK_TO_EP9.items()
     },
     ("celebamask19", "easyportrait2"): {
-        **{name: "person" for name in _ALL_PERSON}, **_TO_PERSON, "eyeglasses": "person"
+        **dict.fromkeys(_ALL_PERSON, "person"), **_TO_PERSON, "eyeglasses": "person"
     },
     ("lapa11", "ibug11"): {},
     ("ibug11", "lapa11"): {},
@@ -76,7 +93,7 @@ _MOVES: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("ibug14", "easyportrait8"): {**_FACE_PARTS, **_EARS_AWAY, "hair": "background", "glasses": "background"},
     ("easyportrait8", "easyportrait9"): {},
     ("easyportrait9", "easyportrait8"): {"person": "background"},
-    ("easyportrait9", "easyportrait2"): {name: "person" for name in _ALL_PERSON},
+    ("easyportrait9", "easyportrait2"): dict.fromkeys(_ALL_PERSON, "person"),
 }  # fmt: skip
 
 
@@ -106,12 +123,13 @@ def conversion(source: str, target: str) -> Conversion:
         ArgumentError: A scheme is unknown.
         ConversionError: The target needs something that the source never says.
     """
-    found = _conversion(parsing_scheme(source), parsing_scheme(target))
+    have, want = parsing_scheme(source), parsing_scheme(target)
+    found = _conversion(have, want)
     if found is None:
-        goals = ", ".join(c.target for c in conversions() if c.source == parsing_scheme(source).key)
+        goals = ", ".join(goal for start, goal in _MOVES if start == have.key)
         raise ConversionError(
-            f"{parsing_scheme(source).key} cannot become {parsing_scheme(target).key}: it does not tell apart what the "
-            f"target needs. From {parsing_scheme(source).key} there are conversions to: {goals or 'none'}"
+            f"{have.key} cannot become {want.key}: it does not tell apart what the target needs. "
+            f"From {have.key} there are conversions to: {goals or 'none'}"
         )
     return found
 
@@ -122,7 +140,9 @@ def conversions() -> tuple[Conversion, ...]:
     return tuple(found for found in pairs if found is not None)
 
 
-def convert_labels(labels: NDArray[np.uint8], source: str, target: str, lossy: bool = False) -> NDArray[np.uint8]:
+def convert_labels(
+    labels: NDArray[np.uint8], source: str, target: str, lossy: bool = False
+) -> NDArray[np.uint8]:
     """Return the label map in another scheme, as a new uint8 array of the same shape.
 
     Args:
@@ -138,13 +158,14 @@ def convert_labels(labels: NDArray[np.uint8], source: str, target: str, lossy: b
     found = conversion(source, target)
     if not (found.lossless or lossy):
         raise ConversionError(
-            f"{found.source} -> {found.target} loses information ({found.lost}): pass lossy=True if that is wanted"
+            f"{found.source} -> {found.target} loses information ({found.lost}): "
+            "pass lossy=True if that is wanted"
         )
     return _look_up(labels, found.table(), found.source)
 
 
 def flip_labels(labels: NDArray[np.uint8], scheme: str) -> NDArray[np.uint8]:
-    """Return the label map [..., H, W] of the mirrored picture: columns reversed, left and right classes exchanged.
+    """Return the label map [..., H, W] of the mirrored picture: columns reversed, left and right exchanged.
 
     Raises:
         ArgumentError: The scheme is unknown, or `labels` holds an id that it does not have.
@@ -157,15 +178,19 @@ def flip_labels(labels: NDArray[np.uint8], scheme: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(_look_up(labels, table, found.key)[..., ::-1])
 
 
-def _look_up(labels: NDArray[np.uint8], table: NDArray[np.uint8], scheme: str) -> NDArray[np.uint8]:
+def _look_up(labels: Any, table: NDArray[np.uint8], scheme: str) -> NDArray[np.uint8]:
     if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8:
         kind = getattr(labels, "dtype", type(labels).__name__)
-        raise ArgumentError(f"labels must be a uint8 array of class ids, not {kind}: use labels.astype(numpy.uint8)")
+        raise ArgumentError(
+            f"labels must be a uint8 array of class ids, not {kind}: use labels.astype(numpy.uint8)"
+        )
     full = np.full(256, 254, dtype=np.uint8)
     full[: len(table)] = table
     full[255] = 255
-    result = full[labels]
+    result: NDArray[np.uint8] = full[labels]
     if labels.size and bool((result == 254).any()):
         worst = int(labels[result == 254].max())
-        raise ArgumentError(f"labels hold class id {worst}, but {scheme} has the ids 0 to {len(table) - 1} (255: ignore)")
+        raise ArgumentError(
+            f"labels hold class id {worst}, but {scheme} has the ids 0 to {len(table) - 1} (255: ignore)"
+        )
     return result

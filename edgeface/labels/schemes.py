@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeface.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 __all__ = [
     "CELEBAMASK19",
@@ -61,12 +65,12 @@ class LandmarkScheme:
 
 @dataclass(frozen=True)
 class ParsingScheme:
-    """A set of mutually exclusive pixel classes; the class id is the position in `names`, 0 is the background.
+    """A set of mutually exclusive pixel classes; the id is the position in `names`, 0 is the background.
 
     Attributes:
         key: Registry name, for example ``"celebamask19"``.
-        names: One name per class id. ``l_`` and ``r_`` are the person's own sides; ``u_lip`` and ``l_lip`` are the
-            upper and the lower lip, as CelebAMask-HQ calls them.
+        names: One name per class id. ``l_`` and ``r_`` are the person's own sides; ``u_lip`` and ``l_lip``
+            are the upper and the lower lip, as CelebAMask-HQ calls them.
         flip_pairs: Pairs of names that a mirrored picture exchanges.
         colours: RGB per class id, for overlays; the background is black and meant to stay transparent.
         source: Where the ids are defined.
@@ -133,14 +137,16 @@ _IBUG68_FLIP = (
 
 IBUG68 = LandmarkScheme(
     key="ibug68",
-    names=tuple(f"{part}_{i - where.start}" for part, where in _IBUG68_PARTS.items() for i in range(68)[where]),
+    names=tuple(
+        f"{part}_{i - where.start}" for part, where in _IBUG68_PARTS.items() for i in range(68)[where]
+    ),
     parts=_IBUG68_PARTS,
     flip=_IBUG68_FLIP,
     source="iBUG 300-W mark-up of 68 points (Sagonas et al., 2013), 0-based",
 )
 
-# One colour per part, the same in every scheme, so that overlays of different schemes can be compared at a glance.
-# Left and right share a hue and differ in lightness.
+# One colour per part, the same in every scheme, so that overlays of different schemes can be compared at a
+# glance. Left and right share a hue and differ in lightness.
 _COLOURS: Mapping[str, Colour] = MappingProxyType({
     "background": (0, 0, 0),
     "person": (124, 144, 178),
@@ -178,15 +184,16 @@ def _parsing(key: str, names: str, source: str) -> ParsingScheme:
 
 CELEBAMASK19 = _parsing(
     "celebamask19",
-    "background skin nose eyeglasses l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat earring "
-    "necklace neck cloth",
+    "background skin nose eyeglasses l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat "
+    "earring necklace neck cloth",
     "CelebAMask-HQ (Lee et al., 2020), ids of its g_mask script; its left and right are the person's own",
 )
 _LAPA_NAMES = "background skin r_brow l_brow r_eye l_eye nose u_lip mouth l_lip hair"
 LAPA11 = _parsing(
     "lapa11",
     _LAPA_NAMES,
-    "LaPa (Liu et al., 2020); its own names look at the picture: its 'left eyebrow', id 2, is r_brow here. Its skin holds the ears",
+    "LaPa (Liu et al., 2020); its own names look at the picture: its 'left eyebrow', id 2, is r_brow here. "
+    "Its skin holds the ears",
 )
 IBUG11 = _parsing(
     "ibug11",
@@ -239,7 +246,7 @@ def parsing_scheme(name: str) -> ParsingScheme:
     Raises:
         ArgumentError: No scheme is called so; the message lists the known keys.
     """
-    scheme = PARSING_SCHEMES.get(_ALIASES.get(name, name)) if isinstance(name, str) else None
+    scheme = PARSING_SCHEMES.get(_ALIASES.get(str(name), str(name)))
     if scheme is None:
         raise ArgumentError(f"no parsing scheme is called {name!r}: use one of {', '.join(PARSING_SCHEMES)}")
     return scheme
