@@ -266,7 +266,7 @@ def _place(
 
 
 def _legend_entries(faces: Sequence[Face]) -> list[tuple[str, tuple[Colour, ...]]]:
-    """Names and colours of the classes that are there, in the scheme's order; a pair of sides is one entry."""
+    """Names and colours of the classes that are there, in the scheme's order; a pair of sides is one."""
     entries: dict[str, tuple[Colour, ...]] = {}
     maps = [face.parsing for face in faces if face.parsing is not None]
     for key in dict.fromkeys(map_.scheme for map_ in maps):
