@@ -225,7 +225,7 @@ class TestSide:
             "EdgeFace", Path(sys.executable), "edgeface_side.py", [str(tmp_path / "none.bundle")]
         )
         side = Side(program, frame, max(machine.os.sched_getaffinity(0)))
-        with side, pytest.raises(BenchmarkError, match=r"EdgeFace ended with code 1.*BundleError"):
+        with side, pytest.raises(BenchmarkError, match=r"(?s)EdgeFace ended with code 1.*BundleError"):
             side.calls("edgeface_landmarks", warm_up=0, calls=1)
 
 
