@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,11 @@ class Side:
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - this process has no threads
         )
         height, width, _ = frame.shape
-        self.ask({"do": "frame", "height": height, "width": width}, frame.tobytes())
+        try:
+            self.ask({"do": "frame", "height": height, "width": width}, frame.tobytes())
+        except BenchmarkError:
+            self.close()
+            raise
 
     def ask(self, request: dict[str, Any], payload: bytes = b"") -> dict[str, Any]:
         """Send one request and wait for its answer.
@@ -90,7 +95,8 @@ class Side:
         """End the process."""
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # what is still buffered for a side that has died
+                    pipe.close()
         try:
             self._child.wait(timeout=20)
         except subprocess.TimeoutExpired:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Loaded by the function that uses them; `import edgeface` must stay thin without them.
 _WHERE_USED = {"onnxruntime", "picamera2", "starlette", "rich", "matplotlib"}
-_TRAINING_OR_NETWORK = {
+_TRAINING_OR_NETWORK = {"torch", "tensorflow", "onnx", "jax", "quantization", "requests", "urllib3", "ssl"}
     "torch",
     "tensorflow",
     "onnx",
