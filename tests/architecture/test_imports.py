@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 # Loaded by the function that uses them; `import edgeface` must stay thin without them.
 _WHERE_USED = {"onnxruntime", "picamera2", "starlette", "rich", "matplotlib"}
 _TRAINING_OR_NETWORK = {"torch", "tensorflow", "onnx", "jax", "quantization", "requests", "urllib3", "ssl"}
-    "torch",
-    "tensorflow",
-    "onnx",
-    "jax",
-    "quantization",
-    "requests",
-    "urllib3",
-    "http",
-    "ssl",
-}
 _NOT_AT_IMPORT = _WHERE_USED | _TRAINING_OR_NETWORK | {"cv2", "ai_edge_litert", "click", "PIL", "socket"}
 
 
