@@ -37,6 +37,11 @@ class Conversion:
     lossless: bool
     lost: str
 
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Classes of the target that no class of the source fills."""
+        return tuple(name for name in PARSING_SCHEMES[self.target].names if name not in self.mapping.values())
+
     def table(self) -> NDArray[np.uint8]:
         """Return uint8 [source classes]: the target id of each source id."""
         target = PARSING_SCHEMES[self.target]
@@ -44,42 +49,29 @@ class Conversion:
         return np.array([target.index(self.mapping[name]) for name in names], dtype=np.uint8)
 
 
-# Classes of the source that the target does not know by name, and where they go. Classes known to both keep
-# their name. A pair of schemes that is not listed has no conversion: the target asks for something the source
-# never says (LaPa's background holds both the wall and the body, so it cannot become EasyPortrait's person).
-_BEHIND_A_FACE = dict.fromkeys(("hat", "earring", "necklace", "neck", "cloth"), "background")
+# Where classes go that the target does not know by name; classes known to both keep their name. A pair that
+# is not listed has no conversion, because a class of the target would be filled by half or with the wrong
+# pixels: LaPa's background holds the body and the wall, so LaPa could fill EasyPortrait's person with hair
+# alone. A class that stays empty does no such harm (`Conversion.empty` tells which).
+_BEHIND_A_FACE = dict.fromkeys(["hat", "earring", "necklace", "neck", "cloth"], "background")
 _EARS_TO_SKIN = {"l_ear": "skin", "r_ear": "skin"}
 _EARS_AWAY = {"l_ear": "background", "r_ear": "background"}
+# EasyPortrait's inside of a mouth without teeth is no class of its own; CelebAMask-HQ's mouth is mostly
+# teeth.
 _FACE_PARTS = {"nose": "skin", "u_lip": "lips", "l_lip": "lips", "mouth": "teeth"}
-_TO_PERSON = dict.fromkeys(
-    ("hair", "hat", "l_ear", "r_ear", "earring", "necklace", "neck", "cloth"), "person"
-)
-_CELEBAMASK_TO_EP9 = {**_FACE_PARTS, **_TO_PERSON, "eyeglasses": "person"}
-_ALL_PERSON = {
-    "skin",
-    "nose",
-    "l_eye",
-    "r_eye",
-    "l_brow",
-    "r_brow",
-    "mouth",
-    "u_lip",
-    "l_lip",
-    "lips",
-    "teeth",
-}
+_BODY = ("hair", "hat", "l_ear", "r_ear", "earring", "necklace", "neck", "cloth", "eyeglasses")
+_BROWS_AND_EYES = ("l_brow", "r_brow", "l_eye", "r_eye")
+_FACE = ("skin", "nose", *_BROWS_AND_EYES, "mouth", "u_lip", "l_lip", "lips", "teeth")
+_TO_PERSON = dict.fromkeys(_BODY, "person")
+_FACE_TO_PERSON = dict.fromkeys(_FACE, "person")
 
 _MOVES: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("celebamask19", "lapa11"): {**_BEHIND_A_FACE, **_EARS_TO_SKIN, "eyeglasses": "skin"},
     ("celebamask19", "ibug11"): {**_BEHIND_A_FACE, **_EARS_AWAY, "eyeglasses": "skin"},
     ("celebamask19", "ibug14"): {**_BEHIND_A_FACE, "eyeglasses": "glasses"},
-    ("celebamask19", "easyportrait9"): _CELEBAMASK_TO_EP9,
-    ("celebamask19", "easyportrait8"): {
-        name: "background" if goal == "person" else goal for name, goal in _CELEBAMASK_TO_EP9.items()
-    },
-    ("celebamask19", "easyportrait2"): {
-        **dict.fromkeys(_ALL_PERSON, "person"), **_TO_PERSON, "eyeglasses": "person"
-    },
+    ("celebamask19", "easyportrait9"): {**_FACE_PARTS, **_TO_PERSON},
+    ("celebamask19", "easyportrait8"): {**_FACE_PARTS, **dict.fromkeys(_BODY, "background")},
+    ("celebamask19", "easyportrait2"): {**_FACE_TO_PERSON, **_TO_PERSON},
     ("lapa11", "ibug11"): {},
     ("ibug11", "lapa11"): {},
     ("ibug11", "ibug14"): {},
@@ -93,7 +85,7 @@ _MOVES: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("ibug14", "easyportrait8"): {**_FACE_PARTS, **_EARS_AWAY, "hair": "background", "glasses": "background"},
     ("easyportrait8", "easyportrait9"): {},
     ("easyportrait9", "easyportrait8"): {"person": "background"},
-    ("easyportrait9", "easyportrait2"): dict.fromkeys(_ALL_PERSON, "person"),
+    ("easyportrait9", "easyportrait2"): _FACE_TO_PERSON,
 }  # fmt: skip
 
 

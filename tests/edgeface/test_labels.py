@@ -1,0 +1,225 @@
+"""The label registry: orders that are fixed for ever, flips, conversions and the measures built on them."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeface import labels
+from edgeface.errors import ArgumentError, ConversionError
+from edgeface.labels import (
+    CELEBAMASK19,
+    FER8,
+    IBUG68,
+    PARSING_SCHEMES,
+    confusion_matrix,
+    conversion,
+    conversions,
+    convert_labels,
+    f1_per_class,
+    flip_labels,
+    iou_per_class,
+    parsing_scheme,
+)
+
+
+def ids(scheme: str, *names: str) -> np.ndarray:
+    return np.array([[parsing_scheme(scheme).index(name) for name in names]], dtype=np.uint8)
+
+
+def names(scheme: str, array: np.ndarray) -> list[str]:
+    return [parsing_scheme(scheme).names[i] for i in array.ravel()]
+
+
+def test_orders_are_those_of_the_data_sets() -> None:
+    assert CELEBAMASK19.names == tuple(
+        "background skin nose eyeglasses l_eye r_eye l_brow r_brow l_ear r_ear mouth u_lip l_lip hair hat earring "
+        "necklace neck cloth".split()
+    )
+    assert [len(scheme) for scheme in PARSING_SCHEMES.values()] == [19, 11, 11, 14, 9, 8, 2]
+    assert parsing_scheme("lapa").names[6:] == ("nose", "u_lip", "mouth", "l_lip", "hair")
+    assert parsing_scheme("ibug14").names[11:] == ("r_ear", "l_ear", "glasses")
+    assert parsing_scheme("easyportrait").names[:3] == ("background", "person", "skin")
+    assert FER8.names == (
+        "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", PARSING_SCHEMES.values(), ids=PARSING_SCHEMES)
+def test_each_scheme_is_whole(scheme: labels.ParsingScheme) -> None:
+    assert scheme.names[0] == "background"
+    assert len(set(scheme.names)) == len(scheme.names) == len(scheme.colours)
+    assert len(set(scheme.colours)) == len(scheme.colours)
+    assert scheme.colours[0] == (0, 0, 0)
+    sided = {name for name in scheme.names if name.startswith(("l_", "r_")) and name != "l_lip"}
+    assert {name for pair in scheme.flip_pairs for name in pair} == sided
+
+
+def test_names_and_short_names_lead_to_a_scheme() -> None:
+    for short, key in (("lapa", "lapa11"), ("ibug", "ibug11"), ("easyportrait", "easyportrait9")):
+        assert parsing_scheme(short) is PARSING_SCHEMES[key]
+    with pytest.raises(ArgumentError, match=r"'lapa12'.*celebamask19, lapa11"):
+        parsing_scheme("lapa12")
+    with pytest.raises(ArgumentError, match=r"no class 'beard'.*hair"):
+        CELEBAMASK19.index("beard")
+
+
+def test_landmark_parts_cover_all_points_once() -> None:
+    covered = [i for where in IBUG68.parts.values() for i in range(68)[where]]
+    assert covered == list(range(68))
+    assert len(set(IBUG68.names)) == len(IBUG68) == 68
+    assert (IBUG68.names[30], IBUG68.names[36]) == ("nose_bridge_3", "right_eye_0")
+
+
+def test_a_landmark_flip_swaps_sides_and_undoes_itself() -> None:
+    flip = IBUG68.flip
+    assert [flip[flip[i]] for i in range(68)] == list(range(68))
+    for i, goal in enumerate(flip):
+        mirror = re.sub("left|right", lambda m: "right" if m[0] == "left" else "left", IBUG68.names[i])
+        assert IBUG68.names[goal].rsplit("_", 1)[0] == mirror.rsplit("_", 1)[0]
+    # The pairs of the 300-W mark-up that every drawing of it shows.
+    for pair in ((0, 16), (17, 26), (21, 22), (31, 35), (36, 45), (37, 44), (41, 46), (39, 42), (48, 54), (60, 64),
+                 (49, 53), (59, 55), (61, 63), (67, 65)):  # fmt: skip
+        assert flip[pair[0]] == pair[1]
+    for alone in (8, 27, 30, 33, 51, 57, 62, 66):
+        assert flip[alone] == alone
+
+
+def test_flipped_points_are_the_points_of_the_mirrored_picture() -> None:
+    points = np.random.default_rng(0).uniform(0, 100, (68, 2)).astype(np.float32)
+    mirrored = IBUG68.flip_points(points, width=101)
+    assert mirrored[16].tolist() == pytest.approx([100 - points[0, 0], points[0, 1]])
+    assert np.allclose(IBUG68.flip_points(mirrored, width=101), points, atol=1e-4)
+
+
+@pytest.mark.parametrize("key", PARSING_SCHEMES)
+def test_flip_swaps_left_and_right_exactly(key: str) -> None:
+    scheme = parsing_scheme(key)
+    grid = np.arange(len(scheme), dtype=np.uint8)[None].repeat(2, axis=0)
+    grid[1, 0] = 255
+    flipped = flip_labels(grid, key)
+    assert flipped[1, -1] == 255
+    for column, name in enumerate(scheme.names):
+        found = scheme.names[flipped[0, len(scheme) - 1 - column]]
+        swapped = {"l_": "r_" + name[2:], "r_": "l_" + name[2:]}.get(name[:2], name)
+        assert found == (swapped if swapped in scheme.names else name)
+    assert (flip_labels(flipped, key) == grid).all()
+    assert flipped.flags.c_contiguous
+
+
+def test_celebamask_becomes_lapa() -> None:
+    everything = np.arange(19, dtype=np.uint8)[None]
+    assert names("lapa", convert_labels(everything, "celebamask19", "lapa", lossy=True)) == (
+        "background skin nose skin l_eye r_eye l_brow r_brow skin skin mouth u_lip l_lip hair background background "
+        "background background background".split()
+    )
+    # LaPa's id 4 is the eye on the left of the picture: the person's right one, CelebAMask-HQ's id 5.
+    assert convert_labels(np.array([[5]], dtype=np.uint8), "celebamask19", "lapa", lossy=True)[0, 0] == 4
+
+
+def test_celebamask_becomes_ibug_and_easyportrait() -> None:
+    parts = ("l_ear", "eyeglasses", "neck", "nose", "mouth", "u_lip", "hair", "r_brow", "background")
+    source = ids("celebamask19", *parts)
+    for target, expected in (
+        ("ibug11", "background skin background nose mouth u_lip hair r_brow background"),
+        ("ibug14", "l_ear glasses background nose mouth u_lip hair r_brow background"),
+        ("easyportrait", "person person person skin teeth lips person r_brow background"),
+        ("easyportrait8", "background background background skin teeth lips background r_brow background"),
+        ("easyportrait2", "person person person person person person person person background"),
+    ):
+        assert names(target, convert_labels(source, "celebamask19", target, lossy=True)) == expected.split()
+
+
+def test_a_lossy_conversion_is_refused_by_its_table_not_by_the_data() -> None:
+    only_skin = ids("celebamask19", "skin")
+    with pytest.raises(ConversionError, match=r"skin \+ eyeglasses \+ l_ear \+ r_ear -> skin.*lossy=True"):
+        convert_labels(only_skin, "celebamask19", "lapa")
+    with pytest.raises(ConversionError, match=r"cannot become easyportrait2.*easyportrait8"):
+        convert_labels(ids("lapa", "skin"), "lapa", "easyportrait2", lossy=True)
+
+
+@pytest.mark.parametrize("found", conversions(), ids=lambda c: f"{c.source}->{c.target}")
+def test_every_conversion_is_whole_and_honest(found: labels.Conversion) -> None:
+    source, target = PARSING_SCHEMES[found.source], PARSING_SCHEMES[found.target]
+    assert tuple(found.mapping) == source.names
+    assert found.mapping["background"] == "background"
+    assert set(found.mapping.values()) | set(found.empty) == set(target.names)
+    assert found.lossless == (len(set(found.mapping.values())) == len(source.names)) == (found.lost == "")
+    everything = np.arange(len(source), dtype=np.uint8)[None]
+    converted = convert_labels(everything, found.source, found.target, lossy=True)
+    # A mirror before is a mirror after: no side changes on the way.
+    before = convert_labels(flip_labels(everything, found.source), found.source, found.target, lossy=True)
+    assert (before == flip_labels(converted, found.target)).all()
+    if found.lossless:
+        assert (convert_labels(everything, found.source, found.target) == converted).all()
+        back = np.zeros(256, dtype=np.uint8)
+        back[found.table()] = np.arange(len(source))
+        assert (back[converted] == everything).all()
+
+
+def test_the_way_over_a_third_scheme_is_the_direct_way() -> None:
+    everything = np.arange(14, dtype=np.uint8)[None]
+    over = convert_labels(
+        convert_labels(everything, "ibug14", "celebamask19"), "celebamask19", "ibug14", lossy=True
+    )
+    assert (over == everything).all()
+
+
+@pytest.mark.parametrize("key", PARSING_SCHEMES)
+def test_a_scheme_becomes_itself_without_loss(key: str) -> None:
+    assert conversion(key, key).lossless
+    everything = np.arange(len(parsing_scheme(key)), dtype=np.uint8)
+    same = convert_labels(everything, key, key)
+    assert (same == everything).all()
+    assert not np.shares_memory(same, everything)
+
+
+def test_ids_outside_the_scheme_are_refused_and_ignore_stays() -> None:
+    assert convert_labels(np.array([255], dtype=np.uint8), "lapa", "ibug11")[0] == 255
+    for bad in (11, 254):
+        with pytest.raises(ArgumentError, match=rf"class id {bad}, but lapa11 has the ids 0 to 10"):
+            convert_labels(np.array([bad], dtype=np.uint8), "lapa", "ibug11")
+    with pytest.raises(ArgumentError, match="int64"):
+        flip_labels(np.array([[1]]), "lapa")  # type: ignore[arg-type]
+
+
+def test_measures_on_a_matrix_made_by_hand() -> None:
+    true = np.array([[0, 0, 0, 1], [1, 1, 2, 2], [2, 2, 255, 255]], dtype=np.uint8)
+    pred = np.array([[0, 0, 1, 1], [1, 2, 2, 2], [2, 0, 1, 9]], dtype=np.uint8)
+    matrix = confusion_matrix(pred, true, 4)
+    assert matrix.tolist() == [[2, 1, 0, 0], [0, 2, 1, 0], [1, 0, 3, 0], [0, 0, 0, 0]]
+    assert iou_per_class(matrix)[:3] == pytest.approx([2 / 4, 2 / 4, 3 / 5])
+    assert f1_per_class(matrix)[:3] == pytest.approx([4 / 6, 4 / 6, 6 / 8])
+    assert np.isnan(iou_per_class(matrix)[3])
+    assert np.isnan(f1_per_class(matrix)[3])
+
+
+def test_a_class_only_predicted_counts_as_zero() -> None:
+    matrix = confusion_matrix(np.array([1], dtype=np.uint8), np.array([0], dtype=np.uint8), 2)
+    assert f1_per_class(matrix).tolist() == [0.0, 0.0]
+
+
+def test_measures_refuse_what_does_not_fit() -> None:
+    one = np.zeros((2, 2), dtype=np.uint8)
+    with pytest.raises(ArgumentError, match="differ in shape"):
+        confusion_matrix(one, one[:1], 3)
+    with pytest.raises(ArgumentError, match="n=3"):
+        confusion_matrix(one + 3, one, 3)
+    assert confusion_matrix(one + 3, one + 255, 3).sum() == 0
+    with pytest.raises(ArgumentError, match="255"):
+        confusion_matrix(one, one + 255, 3, ignore=None)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_confusion_adds_up_over_pictures(pairs: list[tuple[int, int]]) -> None:
+    pred, true = np.array(pairs, dtype=np.uint8).T
+    half = len(pairs) // 2
+    whole = confusion_matrix(pred, true, 5)
+    assert whole.sum() == len(pairs)
+    assert (
+        whole == confusion_matrix(pred[:half], true[:half], 5) + confusion_matrix(pred[half:], true[half:], 5)
+    ).all()
+    assert np.nanmax(iou_per_class(confusion_matrix(true, true, 5))) == 1.0
+    assert np.nanmin(f1_per_class(confusion_matrix(true, true, 5))) == 1.0
