@@ -1,0 +1,206 @@
+"""The command line: `edgeface analyze` and `edgeface models`.
+
+This file declares the options and turns every way to end into an exit code; the commands load their parts
+when they run, so that `--help` is instant on the smallest board.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeface.cli.inputs import is_media, printable
+from edgeface.errors import ArgumentError, BundleError, DeviceError, EdgeFaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["cli", "main"]
+
+_TASKS = ("landmarks", "parsing", "expression")
+_NO_TASK = ("none", "detection")
+_JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
+
+_EXIT_CODES = """\b
+Exit codes:
+  0    everything was analysed (also when no face was found)
+  2    the command line is wrong
+  3    some input could not be read; the others were analysed
+  4    the bundle of models or the device is at fault
+  5    something could not be written
+  70   internal fault, please report it
+  130  interrupted; what was written is complete
+"""
+
+
+class _Group(click.Group):
+    """Lists the commands in the order in which people need them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+class _AnalyzeCommand(click.Command):
+    """Lets `--json` stand before a PATH: what follows is its FILE only if it looks like one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        found = []
+        for index, word in enumerate(args):
+            if word == "--":
+                found += args[index:]
+                break
+            following = args[index + 1] if index + 1 < len(args) else "-"
+            file_follows = following == "-" or following.lower().endswith(_JSON_ENDINGS)
+            found.append("--json=-" if word == "--json" and not file_follows else word)
+        return super().parse_args(ctx, found)
+
+
+def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        from edgeface import __version__
+
+        click.echo(f"edgeface {__version__}")
+        ctx.exit()
+
+
+def _tasks(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    names = [name.strip().lower() for name in value.split(",") if name.strip()]
+    for name in names:
+        if name not in (*_TASKS, *_NO_TASK):
+            raise click.BadParameter(
+                f"{name!r} is unknown; name some of {', '.join(_TASKS)}, separated by commas, "
+                "or none for boxes alone"
+            )
+    return tuple(task for task in _TASKS if task in names)
+
+
+def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value != "-" and is_media(value):
+        raise click.BadParameter(f"{value} is named like a picture or video; name a .jsonl file")
+    return value
+
+
+_bundle_option = click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Models other than the built-in ones.",
+)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version."
+)
+def cli() -> None:
+    """EdgeFace describes faces: 68 landmarks, a parsing map and an expression for each.
+
+    Everything runs on this device with the models that are built in; nothing is sent anywhere. EdgeFace does
+    not recognise who somebody is.
+    """
+
+
+@cli.command("analyze", cls=_AnalyzeCommand, epilog=_EXIT_CODES)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write overlays here."
+)
+@click.option(
+    "--json",
+    "json_",
+    is_flag=False,
+    flag_value="-",
+    callback=_json,
+    metavar="[FILE]",
+    help="Write one JSON object per picture or frame (edgeface.frame/1) to FILE (.json, .jsonl, .ndjson; "
+    "any name with --json=FILE), or to the standard output in place of the table.",
+)
+@click.option(
+    "--tasks",
+    default=",".join(_TASKS),
+    show_default=True,
+    callback=_tasks,
+    metavar="NAMES",
+    help="What to find in each face; none for boxes alone.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."
+)
+@click.option("--max-faces", type=click.IntRange(1), metavar="N", help="Keep only the N largest faces.")
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="S",
+    help="Least score of a face, in place of the detector's own.",
+)
+@_bundle_option
+@click.option(
+    "--recursive/--no-recursive", default=True, show_default=True, help="Search folders below a folder."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but what could not be used.")
+def _analyze(json_: str | None, **options: Any) -> int:
+    """Find and describe the faces in pictures and videos.
+
+    PATH is a picture (JPEG, PNG, BMP, WebP), a video file, a folder of them, or a pattern: 'photos/*.jpg'.
+    A table is printed; nothing is written unless --out or --json asks for it. Overlays are called
+    NAME.faces.jpg (.png for a PNG, .mp4 for a video, without its sound); two inputs of one name get numbered
+    overlays, and folders inside an input folder are kept. A second run replaces the overlays of the first.
+
+    A file that cannot be read never stops the others; it is named at the end with the reason.
+    """
+    from edgeface.cli.analyze import Request, run
+
+    return run(Request(json=json_, **options))
+
+
+@cli.command("models", epilog=_EXIT_CODES)
+@click.option("--card", metavar="TASK", help="Print the model card of one task.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print all there is to know as JSON (edgeface.models/1)."
+)
+@_bundle_option
+def _models(card: str | None, as_json: bool, bundle: Path | None) -> int:
+    """List the models that are built in: size, digest, licence and measured quality."""
+    from edgeface.cli.models import card_text, show
+
+    if card is None:
+        show(bundle, as_json)
+    else:
+        click.echo(card_text(bundle, card))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line with `argv` (without the program's name, by default `sys.argv`); the exit code."""
+    try:
+        result = cli.main(None if argv is None else list(argv), prog_name="edgeface", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). Python would complain again when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except EdgeFaceError as error:
+        click.echo(f"edgeface: {printable(str(error))}", err=True)
+        return _code(error)
+    except Exception:  # noqa: BLE001  the last boundary: a defect gets its own exit code
+        click.echo(traceback.format_exc(), err=True, nl=False)
+        click.echo("edgeface: internal fault; please report it with the lines above", err=True)
+        return 70
+
+
+def _code(error: EdgeFaceError) -> int:
+    if isinstance(error, BundleError | DeviceError):
+        return 4
+    return 2 if isinstance(error, ArgumentError) else 3

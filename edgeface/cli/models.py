@@ -1,0 +1,128 @@
+"""`edgeface models`: what a bundle holds, as its verified header says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeface.bundle import Bundle
+from edgeface.cli.inputs import printable
+from edgeface.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["card_text", "listing", "show"]
+
+
+def show(path: Path | None, as_json: bool) -> None:
+    """List the models of a bundle (None: the built-in one)."""
+    known = listing(_load(path))
+    if as_json:
+        click.echo(json.dumps(known, indent=2, allow_nan=False))
+    elif sys.stdout.isatty():
+        _table(known)
+    else:
+        _plain(known)
+
+
+def card_text(path: Path | None, task: str) -> str:
+    """The model card of a task (Markdown), without anything that a terminal would obey."""
+    bundle = _load(path)
+    if task not in bundle.tasks:
+        raise ArgumentError(f"--card: no model is for {task!r}; choose from {', '.join(bundle.tasks)}")
+    text = bundle.card(task)
+    if not text:
+        return f"The bundle {bundle.name} has no card for {task}."
+    return "\n".join(printable(line.expandtabs()) for line in text.splitlines())
+
+
+def listing(bundle: Bundle) -> dict[str, Any]:
+    """What is in a bundle, as plain values, in the form that ``--json`` prints (``edgeface.models/1``)."""
+    artifacts = {artifact.name: artifact for artifact in bundle.artifacts}
+    models = []
+    for task in bundle.tasks:
+        spec = bundle.model(task)
+        artifact = artifacts[spec.artifact]
+        models.append(
+            {
+                "task": task,
+                "artifact": artifact.name,
+                "size": artifact.size,
+                "sha256": artifact.sha256,
+                "format": spec.format,
+                "precision": spec.precision,
+                "input": list(spec.input.shape),
+                "labels": spec.labels,
+                "metrics": dict(spec.metrics),
+                "licence": spec.licence,
+                "description": spec.description,
+                "card": task in bundle.cards,
+            }
+        )
+    return {
+        "schema": "edgeface.models/1",
+        "name": bundle.name,
+        "version": bundle.version,
+        "licence": bundle.licence,
+        "created_by": bundle.created_by,
+        "source": bundle.source,
+        "digest": bundle.digest,
+        "models": models,
+    }
+
+
+def _load(path: Path | None) -> Bundle:
+    return Bundle.builtin() if path is None else Bundle.load(path)
+
+
+def _cells(model: dict[str, Any]) -> list[str]:
+    _, height, width, _ = model["input"]
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in model["metrics"].items())
+    return [
+        model["task"],
+        model["artifact"],
+        f"{model['size'] / 1000:.0f} kB",
+        f"{model['precision']} {width} x {height}",
+        printable(model["licence"]),
+        model["sha256"][:12],
+        printable(metrics),
+    ]
+
+
+_TITLES = ("task", "artifact", "size", "input", "licence", "sha256", "metrics")
+
+
+def _head(known: dict[str, Any]) -> str:
+    return printable(f"{known['name']} {known['version']}, {known['licence']}, digest {known['digest'][:12]}")
+
+
+def _plain(known: dict[str, Any]) -> None:
+    click.echo(_head(known))
+    rows = [list(_TITLES), *(_cells(model) for model in known["models"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _table(known: dict[str, Any]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    shown = [title for title in _TITLES if title != "artifact"]
+    for title in shown:
+        table.add_column(title, justify="right" if title == "size" else "left", no_wrap=title != "metrics")
+    for model in known["models"]:
+        cells = dict(zip(_TITLES, _cells(model), strict=True))
+        cells["metrics"] = cells["metrics"].replace(", ", "\n")
+        table.add_row(*(Text(cells[title]) for title in shown))
+    console = Console(file=sys.stdout)
+    console.print(Text(_head(known)))
+    console.print(table)
+    click.echo("edgeface models --card TASK tells how a model was made, measured and may be used.")
