@@ -2,25 +2,24 @@
 
 Two choices are deliberate:
 
-* **Min-max, not a moving average.** The quantiser's default keeps an exponential moving average of each tensor's
-  range, which clips rare but meaningful extremes: a trained landmark student went from 3.33 to 3.77 pixels of error
-  with it and to 3.35 with the true minimum and maximum.
-* **The input grid is declared, not observed.** Runtime frames become int8 by ``pixel - 128``, so the input tensor
-  must have scale 1/128 and zero point 0 whatever the calibration frames contained. Feeding an all-black and an
-  all-white frame would reach the same grid but stretch every inner range by activations no photo causes.
+* **Min-max, not a moving average.** The quantiser's default keeps an exponential moving average of each
+  tensor's range, which clips rare but meaningful extremes: a trained landmark student went from 3.33 to
+  3.77 pixels of error with it and to 3.35 with the true minimum and maximum.
+* **The input grid is declared, not observed.** Runtime frames become int8 by ``pixel - 128``, so the input
+  tensor must have scale 1/128 and zero point 0 whatever the calibration frames contained. Feeding an
+  all-black and an all-white frame would reach the same grid but stretch every inner range by activations no
+  photo causes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quantization.convert import ExportError
+from quantization.convert import ExportError, quiet
 
 __all__ = ["INPUT_HIGH", "INPUT_LOW", "INPUT_SCALE", "to_int8_tflite"]
 
@@ -32,49 +31,54 @@ INPUT_HIGH = 127.0 / 128.0
 """Network input of pixel 255, int8 127."""
 
 
-def to_int8_tflite(float_tflite: bytes, calibration: Iterable[NDArray[np.float32]], *, threads: int = 1) -> bytes:
+def to_int8_tflite(
+    float_tflite: bytes, calibration: Iterable[NDArray[np.float32]], *, threads: int = 1
+) -> bytes:
     """Quantise a one-input network to int8 weights, activations, input and outputs.
 
     Args:
         float_tflite: what :func:`quantization.convert.to_float_tflite` returned.
         calibration: NHWC frames, each float [1, H, W, C] or [H, W, C], values in [-1, 127/128], that is
-            (pixel - 128) / 128. They must be crops as the runtime makes them; one to a few hundred are enough.
-            The iterable is walked once, one frame in memory at a time.
+            (pixel - 128) / 128. They must be crops as the runtime makes them; one to a few hundred are
+            enough. The iterable is walked once, one frame in memory at a time.
         threads: threads of the calibrating interpreter.
 
-    Returns:
-        The bytes of the .tflite. int8 input = pixel - 128. Pass it on to :func:`quantization.canonical.canonicalise`.
+    Returns: The bytes of the .tflite. int8 input = pixel - 128. Pass it on to
+        :func:`quantization.canonical.canonicalise`.
 
     Raises:
         ExportError: no calibration frame, or one of wrong shape or range.
     """
-    from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe
-    from ai_edge_quantizer.utils import qsv_utils
+    with quiet():
+        from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe
+        from ai_edge_quantizer.utils import qsv_utils
 
-    tool = quantizer.Quantizer(float_tflite)
-    tool.load_quantization_recipe(recipe.static_wi8_ai8())
-    # Per-channel fully connected layers are read as garbage by older kernels, without an error.
-    tool.add_static_config(
-        regex=".*",
-        operation_name=qtyping.TFLOperationName.FULLY_CONNECTED,
-        activation_num_bits=8,
-        weight_num_bits=8,
-        weight_granularity=qtyping.QuantGranularity.TENSORWISE,
-    )
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # progress bars
+        tool = quantizer.Quantizer(float_tflite)
+        tool.load_quantization_recipe(recipe.static_wi8_ai8())
+        # Per-channel fully connected layers are read as garbage by older kernels, without an error.
+        tool.add_static_config(
+            regex=".*",
+            operation_name=qtyping.TFLOperationName.FULLY_CONNECTED,
+            activation_num_bits=8,
+            weight_num_bits=8,
+            weight_granularity=qtyping.QuantGranularity.TENSORWISE,
+        )
         observer = calibrator.Calibrator(
             float_tflite, num_threads=threads, qsv_update_func=qsv_utils.min_max_update
         )
-        input_tensor = _observe(observer, tool, float_tflite, calibration)
-        ranges = observer.get_model_qsvs()
-        _declare_input_range(ranges, input_tensor)
+    input_tensor = _observe(observer, tool, float_tflite, calibration)
+    ranges = observer.get_model_qsvs()
+    _declare_input_range(ranges, input_tensor)
+    with quiet():
         result = tool.quantize(ranges)
     if result.quantized_model is None:
         raise ExportError("the quantiser returned no model")
     return bytes(result.quantized_model)
 
 
-def _observe(observer: Any, tool: Any, float_tflite: bytes, calibration: Iterable[NDArray[np.float32]]) -> str:
+def _observe(
+    observer: Any, tool: Any, float_tflite: bytes, calibration: Iterable[NDArray[np.float32]]
+) -> str:
     """Run every frame through the float network; returns the name of the input tensor."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -87,7 +91,8 @@ def _observe(observer: Any, tool: Any, float_tflite: bytes, calibration: Iterabl
     count = 0
     for count, frame in enumerate(calibration, start=1):
         array = _checked_frame(frame, shape, count - 1)
-        observer.calibrate({signature: [{names["inputs"][0]: array}]}, tool._recipe_manager)
+        with quiet():
+            observer.calibrate({signature: [{names["inputs"][0]: array}]}, tool._recipe_manager)
     if not count:
         raise ExportError("no calibration frames: give at least one crop as the runtime would make it")
     return str(details[0]["name"])

@@ -1,13 +1,17 @@
 """Rewrite an int8 TFLite file so that old consumers read it, without changing what it computes.
 
-The Edge TPU compiler (16.0) and older TFLite runtimes carry the operator registry of TensorFlow 2.5 and refuse a file
-whose operators declare a newer version, even when nothing newer is used. Today's writers stamp generous versions and
-may keep weights outside the flatbuffer (``Buffer.offset``), a field the old schema does not know. Three repairs:
+The Edge TPU compiler (16.0) and older TFLite runtimes carry the operator registry of TensorFlow 2.5 and
+refuse a file whose operators declare a newer version, even when nothing newer is used. Today's writers
+stamp generous versions and may keep weights outside the flatbuffer (``Buffer.offset``), a field the old
+schema does not know. Four repairs:
 
 1. buffers outside the flatbuffer come inside;
 2. every operator gets the version that an int8 kernel of TF 2.5 declares for the features it really uses;
-   one that uses a newer feature keeps a version that says so, and :mod:`quantization.edgetpu` refuses it by name;
-3. the graph's outputs are put in the order of the signature, which is the order of the module's ``forward``.
+   one that uses a newer feature keeps a version that says so, and :mod:`quantization.edgetpu` refuses it by
+   name;
+3. the graph's outputs are put in the order of the signature, which is the order of the module's ``forward``;
+4. tensors get short names. The writer's own ones spell out the Python classes of the machine that trained,
+   which is up to a third of a small file and makes its bytes depend on how the script was started.
 
 Source of the versions: TensorFlow v2.5.0, ``lite/tools/versioning/op_version.cc``.
 """
@@ -15,6 +19,7 @@ Source of the versions: TensorFlow v2.5.0, ``lite/tools/versioning/op_version.cc
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers
@@ -64,17 +69,24 @@ _INT8_VERSIONS: dict[str, int] = {
 }
 
 
-def canonicalise(tflite: bytes) -> bytes:
-    """Return ``tflite`` with inlined buffers, TF 2.5 operator versions and outputs in signature order.
+def canonicalise(tflite: bytes, outputs: Sequence[str] | None = None) -> bytes:
+    """Return ``tflite`` with the module docstring's repairs made; what it computes does not change.
+
+    Args:
+        tflite: a file with one signature, as the converter and the quantiser leave it.
+        outputs: names for the output tensors, in the order of ``forward``; without them they keep those of
+            the signature (``output_0``, ...).
 
     Raises:
-        ExportError: the file has no subgraph, or a signature that does not name its outputs one to one.
+        ExportError: the file has no graph, or a signature that does not name its outputs one to one.
     """
     model = read_model(tflite)
     for graph in model.subgraphs:
         _restamp(model, graph)
     model.operatorCodes = _drop_unused_codes(model)
     _order_outputs(model)
+    _rename(model, outputs)
+    _drop_metadata(model)
     builder = flatbuffers.Builder(len(tflite))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
@@ -156,9 +168,13 @@ def _needed_version(model: Any, graph: Any, operator: Any) -> int:
     elif name == "QUANTIZE":
         if inputs[0] is not None and inputs[0].type != schema.TensorType.FLOAT32:
             version = 2  # requantisation
-    elif name == "CONV_2D" and inputs[0].shape[3] != inputs[1].shape[3]:
+    elif name == "CONV_2D" and _channels(inputs[0]) != _channels(inputs[1]):
         version = 6  # grouped
     return version
+
+
+def _channels(tensor: Any) -> int:
+    return int(tensor.shape[3])
 
 
 def _scales(tensor: Any) -> int:
@@ -185,3 +201,37 @@ def _order_outputs(model: Any) -> None:
             "does forward return the same tensor twice?"
         )
     graph.outputs = np.asarray(ordered, dtype=np.int32)
+
+
+def _rename(model: Any, outputs: Sequence[str] | None) -> None:
+    """Name the image ``image``, the outputs as given, the rest after the operator that makes or reads it."""
+    graph = model.subgraphs[0]
+    for number, operator in enumerate(graph.operators):
+        stem = f"{number:03d}_{operator_name(model, operator)[0].lower()}"
+        for position, tensor in enumerate(operator.inputs):
+            if tensor >= 0:
+                graph.tensors[tensor].name = f"{stem}.{position}".encode()
+    for number, operator in enumerate(graph.operators):
+        stem = f"{number:03d}_{operator_name(model, operator)[0].lower()}"
+        for position, tensor in enumerate(operator.outputs):
+            graph.tensors[tensor].name = (f"{stem}:{position}" if position else stem).encode()
+    names = list(outputs) if outputs is not None else [f"output_{i}" for i in range(len(graph.outputs))]
+    if len(names) != len(graph.outputs):
+        raise ExportError(f"{len(names)} names for {len(graph.outputs)} outputs")
+    renamed = dict(zip((int(i) for i in graph.outputs), names, strict=True))
+    if len(graph.inputs) == 1:
+        renamed[int(graph.inputs[0])] = "image"
+    for index, name in renamed.items():
+        graph.tensors[index].name = name.encode()
+    for signature in model.signatureDefs or []:
+        for entry in [*signature.inputs, *signature.outputs]:
+            entry.name = renamed.get(int(entry.tensorIndex), entry.name.decode()).encode()
+        signature.outputs.sort(key=lambda entry: names.index(entry.name.decode()))
+
+
+def _drop_metadata(model: Any) -> None:
+    """The writer's notes, such as the oldest runtime for its own versions, no longer hold."""
+    for entry in model.metadata or []:
+        model.buffers[entry.buffer].data = None
+    model.metadata = []
+    model.description = None

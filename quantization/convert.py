@@ -1,9 +1,9 @@
 """PyTorch student -> float TFLite, channel-last.
 
-The students are written in PyTorch's own layout (NCHW). LiteRT, XNNPACK and the Edge TPU all want NHWC, and a
-layout change inside the graph would cost a TRANSPOSE at run time, so input and outputs are declared channel-last
-before the conversion; the converter then moves the layout through the whole network and folds batch normalisation
-into the convolutions.
+The students are written in PyTorch's own layout (NCHW). LiteRT, XNNPACK and the Edge TPU all want NHWC, and
+a layout change inside the graph would cost a TRANSPOSE at run time, so input and outputs are declared
+channel-last before the conversion; the converter then moves the layout through the whole network and folds
+batch normalisation into the convolutions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-__all__ = ["ExportError", "module_outputs", "to_float_tflite"]
+__all__ = ["ExportError", "module_outputs", "quiet", "to_float_tflite"]
 
 
 class ExportError(RuntimeError):
@@ -30,22 +29,22 @@ def to_float_tflite(model: nn.Module, height: int, width: int, *, channels: int 
     """Convert ``model`` to a float TFLite file with static batch 1.
 
     Args:
-        model: maps float [1, channels, height, width] to a 4-D tensor [1, C, h, w] or a tuple or list of them.
-            It is copied, switched to eval mode on the CPU and left as it was.
+        model: maps float [1, channels, height, width] to a 4-D tensor [1, C, h, w] or a tuple or list of
+            them. It is copied, switched to eval mode on the CPU and left as it was.
         height: input rows in pixels.
         width: input columns in pixels.
         channels: input planes.
 
-    Returns:
-        The bytes of the .tflite. Its tensors are [1, height, width, channels] -> [1, h, w, C] each, and the i-th
-        name of its signature's outputs (``output_0``, ``output_1``, ...) is the i-th tensor that ``forward`` returns.
+    Returns: The bytes of the .tflite. Its tensors are [1, height, width, channels] -> [1, h, w, C] each,
+        and the i-th name of its signature's outputs (``output_0``, ``output_1``, ...) is the i-th tensor
+        that ``forward`` returns.
 
     Raises:
         ExportError: an output is not a 4-D tensor of batch 1.
     """
     net = copy.deepcopy(model).cpu().float().eval()
     count = len(module_outputs(net, torch.zeros(1, channels, height, width)))
-    with _quiet():
+    with quiet():
         import litert_torch
 
         channel_last = litert_torch.to_channel_last_io(net, args=[0], outputs=list(range(count))).eval()
@@ -54,7 +53,7 @@ def to_float_tflite(model: nn.Module, height: int, width: int, *, channels: int 
 
 
 def module_outputs(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Run ``model`` on ``image`` [1, C, H, W] without gradients and return its outputs as a tuple of [1, c, h, w].
+    """Run ``model`` on ``image`` [1, C, H, W] without gradients; its outputs as a tuple of [1, c, h, w].
 
     Raises:
         ExportError: an output is not a 4-D tensor of batch 1.
@@ -73,17 +72,16 @@ def module_outputs(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor,
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the converter's progress lines and its dependencies' deprecation notices out of our logs."""
+def quiet() -> Iterator[None]:
+    """Keep the tools' progress lines, size reports and deprecation notices out of our logs."""
     previous = os.environ.get("LITERT_TORCH_SHOW_PROGRESS")
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
-    level = logging.root.level
+    sink = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.root.setLevel(level)
         if previous is None:
             del os.environ["LITERT_TORCH_SHOW_PROGRESS"]
         else:

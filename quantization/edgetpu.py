@@ -1,13 +1,13 @@
 """Will an Edge TPU take this network? A static answer, before any compiler or board is at hand.
 
-The Edge TPU compiler maps the longest run of operators from the input on; the first operator it cannot take, and
-everything computed from that, stays on the CPU. So one wrong operator in the middle is as bad as a slow network, and
-this check names it, why, and what to build instead.
+The Edge TPU compiler maps the longest run of operators from the input on; the first operator it cannot
+take, and everything computed from that, stays on the CPU. So one wrong operator in the middle is as bad as
+a slow network, and this check names it, why, and what to build instead.
 
-The rules come from Google's table of supported operators and their limits (coral.ai, "TensorFlow models on the
-Edge TPU"), from the operator versions of TensorFlow 2.5, whose registry compiler 16.0 carries, and from models the
-compiler is known to refuse (google-coral/edgetpu issues 31, 272, 353, 631, 845, 879). They are a prediction: the
-compiler has the last word.
+The rules come from Google's table of supported operators and their limits (coral.ai, "TensorFlow models on
+the Edge TPU"), from the operator versions of TensorFlow 2.5, whose registry compiler 16.0 carries, and from
+models the compiler is known to refuse (google-coral/edgetpu issues 31, 272, 353, 631, 845, 879). They are a
+prediction: the compiler has the last word.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Problem:
 class OperatorFinding:
     """One operator in graph order.
 
-    ``problem`` is None for a mapped operator. An operator that is fine by itself but computed from an unmapped one
-    carries the problem "follows an unmapped operator".
+    ``problem`` is None for a mapped operator. An operator that is fine by itself but computed from an
+    unmapped one
     """
 
     index: int
@@ -105,25 +105,28 @@ def check(tflite: bytes) -> EdgeTpuReport:
     return EdgeTpuReport(tuple(findings), tuple(_refusals(tflite, model)))
 
 
-# Newest version of each operator in TensorFlow 2.5 (lite/kernels/register.cc). A file that declares a newer one is
-# refused as a whole.
+# Newest version of each operator in TensorFlow 2.5 (lite/kernels/register.cc). A file that declares a newer
+# one is refused as a whole.
 _NEWEST_VERSION: Mapping[str, int] = {
-    "ADD": 3, "ARG_MAX": 2, "AVERAGE_POOL_2D": 3, "BATCH_MATMUL": 4, "CAST": 1, "CONCATENATION": 3, "CONV_2D": 5,
-    "DEPTHWISE_CONV_2D": 6, "DEQUANTIZE": 4, "EXP": 1, "FULLY_CONNECTED": 9, "GATHER": 5, "HARD_SWISH": 1,
-    "LEAKY_RELU": 2, "LOGISTIC": 3, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3, "MINIMUM": 4, "MUL": 4, "PACK": 3,
-    "PAD": 3, "PADV2": 3, "PRELU": 1, "QUANTIZE": 2, "REDUCE_MAX": 3, "REDUCE_MIN": 3, "RELU": 3, "RELU6": 3,
-    "RESHAPE": 1, "RESIZE_BILINEAR": 4, "RESIZE_NEAREST_NEIGHBOR": 4, "SLICE": 5, "SOFTMAX": 3, "SPLIT": 4,
-    "SQUEEZE": 2, "STRIDED_SLICE": 5, "SUB": 5, "SUM": 2, "TANH": 3, "TRANSPOSE": 5, "TRANSPOSE_CONV": 3, "UNPACK": 4,
+    "ADD": 3, "ARG_MAX": 2, "AVERAGE_POOL_2D": 3, "BATCH_MATMUL": 4, "CAST": 1, "CONCATENATION": 3,
+    "CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "DEQUANTIZE": 4, "EXP": 1, "FULLY_CONNECTED": 9, "GATHER": 5,
+    "HARD_SWISH": 1, "LEAKY_RELU": 2, "LOGISTIC": 3, "MAXIMUM": 4, "MAX_POOL_2D": 3, "MEAN": 3,
+    "MINIMUM": 4, "MUL": 4, "PACK": 3, "PAD": 3, "PADV2": 3, "PRELU": 1, "QUANTIZE": 2, "REDUCE_MAX": 3,
+    "REDUCE_MIN": 3, "RELU": 3, "RELU6": 3, "RESHAPE": 1, "RESIZE_BILINEAR": 4,
+    "RESIZE_NEAREST_NEIGHBOR": 4, "SLICE": 5, "SOFTMAX": 3, "SPLIT": 4, "SQUEEZE": 2, "STRIDED_SLICE": 5,
+    "SUB": 5, "SUM": 2, "TANH": 3, "TRANSPOSE": 5, "TRANSPOSE_CONV": 3, "UNPACK": 4,
 }  # fmt: skip
 
 _NEWEST_OPERATOR = 132  # builtin codes above this appeared after TensorFlow 2.5
 
-_SUPPORTED = frozenset(
-    "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED L2_NORMALIZATION LOGISTIC "
-    "MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 "
-    "RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQUARED_DIFFERENCE "
-    "SQUEEZE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM".split()
-)
+_SUPPORTED = frozenset({
+    "ADD", "AVERAGE_POOL_2D", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "EXPAND_DIMS",
+    "FULLY_CONNECTED", "L2_NORMALIZATION", "LOGISTIC", "MAXIMUM", "MAX_POOL_2D", "MEAN", "MINIMUM", "MUL",
+    "PACK", "PAD", "PRELU", "QUANTIZE", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_N1_TO_1",
+    "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "RSQRT", "SLICE", "SOFTMAX", "SPACE_TO_DEPTH",
+    "SPLIT", "SQUARED_DIFFERENCE", "SQUEEZE", "STRIDED_SLICE", "SUB", "SUM", "TANH", "TILE", "TRANSPOSE",
+    "TRANSPOSE_CONV", "UNIDIRECTIONAL_SEQUENCE_LSTM",
+})  # fmt: skip
 
 _MEND: Mapping[str, str] = {
     "HARD_SWISH": "use ReLU or ReLU6",
@@ -153,7 +156,9 @@ def _refusals(tflite: bytes, model: Any) -> list[Problem]:
             reason = f"{name} v{code.version} is newer than the compiler's v{newest}"
             found.append(Problem(reason, _version_mend(name, code.version)))
         if number > _NEWEST_OPERATOR:
-            found.append(Problem(f"operator {name} is newer than the compiler", "express it with older operators"))
+            found.append(
+                Problem(f"operator {name} is newer than the compiler", "express it with older operators")
+            )
     return found
 
 
@@ -170,12 +175,24 @@ def _version_mend(name: str, version: int) -> str:
     return "canonicalise the file"
 
 
-_Rule = Callable[[Any, Any, Any, list[Any], list[Any]], "Problem | None"]
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What a rule looks at: one operator's options and tensors."""
+
+    model: Any
+    options: Any
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+_Rule = Callable[[_Case], "Problem | None"]
 
 
 def _own_problem(model: Any, graph: Any, operator: Any, name: str) -> Problem | None:
     if name not in _SUPPORTED:
-        return Problem("not in the Edge TPU's operator table", _MEND.get(name, "build it from supported operators"))
+        return Problem(
+            "not in the Edge TPU's operator table", _MEND.get(name, "build it from supported operators")
+        )
     inputs = [graph.tensors[i] for i in operator.inputs if i >= 0]
     outputs = [graph.tensors[i] for i in operator.outputs]
     activations = [tensor for tensor in inputs if not _constant(model, tensor)] + outputs
@@ -187,41 +204,43 @@ def _own_problem(model: Any, graph: Any, operator: Any, name: str) -> Problem | 
         if any(side != 1 for side in _shape(tensor)[:-3]):
             return Problem("batch above 1, or more than three dimensions", "export with batch 1")
     rule = _RULES.get(name)
-    return rule(model, operator, operator.builtinOptions, inputs, outputs) if rule is not None else None
+    return rule(_Case(model, operator.builtinOptions, inputs, outputs)) if rule is not None else None
 
 
 _TYPE_NAMES = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
 
 
-def _fully_connected(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    scale = inputs[1].quantization.scale if inputs[1].quantization is not None else None
+def _fully_connected(case: _Case) -> Problem | None:
+    scale = case.inputs[1].quantization.scale if case.inputs[1].quantization is not None else None
     if scale is not None and len(scale) > 1:
-        return Problem("per-channel fully connected layer", "quantise it per tensor, or use a 1x1 convolution")
-    if sum(side > 1 for side in _shape(outputs[0])) > 1:
+        return Problem(
+            "per-channel fully connected layer", "quantise it per tensor, or use a 1x1 convolution"
+        )
+    if sum(side > 1 for side in _shape(case.outputs[0])) > 1:
         return Problem("fully connected layer with more than one row", "use a 1x1 convolution")
     return None
 
 
-def _convolution(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    if options.dilationHFactor != options.dilationWFactor:
+def _convolution(case: _Case) -> Problem | None:
+    if case.options.dilationHFactor != case.options.dilationWFactor:
         return Problem("dilation differs between x and y", "use one dilation")
     return None
 
 
-def _dense_convolution(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    if _shape(inputs[0])[3] != _shape(inputs[1])[3]:
+def _dense_convolution(case: _Case) -> Problem | None:
+    if _shape(case.inputs[0])[3] != _shape(case.inputs[1])[3]:
         return Problem("grouped convolution", "use a dense or a depthwise one")
-    return _convolution(model, operator, options, inputs, outputs)
+    return _convolution(case)
 
 
-def _no_activation(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    if options.fusedActivationFunction:
+def _no_activation(case: _Case) -> Problem | None:
+    if case.options.fusedActivationFunction:
         return Problem("fused activation", "put the ReLU into the convolution before it")
     return None
 
 
-def _resize(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    before, after = _shape(inputs[0]), _shape(outputs[0])
+def _resize(case: _Case) -> Problem | None:
+    before, after = _shape(case.inputs[0]), _shape(case.outputs[0])
     factor = max(after[1] / before[1], after[2] / before[2])
     if factor > _MAX_RESIZE_FACTOR:
         return Problem(f"resize by {factor:g}", "repeat steps of x2")
@@ -230,31 +249,33 @@ def _resize(model: Any, operator: Any, options: Any, inputs: list[Any], outputs:
     return None
 
 
-def _softmax(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    if sum(side > 1 for side in _shape(inputs[0])) > 1:
+def _softmax(case: _Case) -> Problem | None:
+    if sum(side > 1 for side in _shape(case.inputs[0])) > 1:
         return Problem("softmax over a map", "return the logits and take the softmax on the host")
     return None
 
 
-def _pad(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    padding = _constant_values(model, inputs[1])
+def _pad(case: _Case) -> Problem | None:
+    padding = _constant_values(case.model, case.inputs[1])
     if padding is None or padding.reshape(-1, 2)[0].any():
         return Problem("padding of the batch, or not constant", "pad rows, columns and channels by constants")
     return None
 
 
-def _mean(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    axes, shape = _constant_values(model, inputs[1]), _shape(inputs[0])
+def _mean(case: _Case) -> Problem | None:
+    axes, shape = _constant_values(case.model, case.inputs[1]), _shape(case.inputs[0])
     if axes is None or 0 in axes % len(shape):
-        return Problem("mean over the batch, or over axes that are not constant", "take the mean over constant axes")
+        return Problem(
+            "mean over the batch, or over axes that are not constant", "take the mean over constant axes"
+        )
     if len(shape) - 1 in axes % len(shape) and shape[-1] % 4:
         return Problem("mean over channels not divisible by 4", "use a multiple of 4 channels")
     return None
 
 
-def _strided_slice(model: Any, operator: Any, options: Any, inputs: list[Any], outputs: list[Any]) -> Problem | None:
-    strides = _constant_values(model, inputs[3])
-    if strides is None or (strides != 1).any() or options.ellipsisMask or options.newAxisMask:
+def _strided_slice(case: _Case) -> Problem | None:
+    strides = _constant_values(case.model, case.inputs[3])
+    if strides is None or (strides != 1).any() or case.options.ellipsisMask or case.options.newAxisMask:
         return Problem("slice with steps, an ellipsis or a new axis", "slice with stride 1")
     return None
 

@@ -1,13 +1,14 @@
 """The last room: a trained module becomes a checked int8 file, and checked files become one bundle.
 
-:func:`export_student` runs convert -> calibrate -> canonicalise -> Edge TPU check and compares what came out with the
-module that went in, output by output, because a converter is free to reorder outputs and a quantiser to ruin one.
-:func:`build_bundle` puts the files, their manifest entries and their model cards into the single file that
-``edgeface.Bundle`` verifies before it parses.
+:func:`export_student` runs convert -> calibrate -> canonicalise -> Edge TPU check and compares what came
+out with the module that went in, output by output, because a converter is free to reorder outputs and a
+quantiser to ruin one. :func:`build_bundle` puts the files, their manifest entries and their model cards
+into the single file that ``edgeface.Bundle`` verifies before it parses.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -51,7 +52,7 @@ class Exported:
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
     sqnr_db: Mapping[str, float]
-    """Signal over quantisation noise per output, in dB, int8 file against the PyTorch module on calibration frames."""
+    """Signal over quantisation noise per output, dB, against the module on calibration frames."""
     edgetpu: edgetpu.EdgeTpuReport
 
 
@@ -59,7 +60,8 @@ class Exported:
 class Student:
     """All that the manifest says about one task, beside the tensors that :class:`Exported` knows.
 
-    ``crop``, ``head`` and ``labels`` are the manifest's own entries for the task; ``card`` is the model card, Markdown.
+    ``crop``, ``head`` and ``labels`` are the manifest's own entries for the task; ``card`` is the model
+    card, Markdown.
     """
 
     task: str
@@ -110,9 +112,10 @@ def export_student(
     """Turn a trained module into a checked int8 file.
 
     Args:
-        model: maps float [1, 3, H, W] to one 4-D tensor or a tuple of them.
+        model: maps float [1, 3, H, W] to one 4-D tensor or a tuple of them; it is copied and left as it was.
         outputs: names of the tensors ``forward`` returns, in its order.
-        calibration: NHWC frames, float [1, H, W, 3] or [H, W, 3] in [-1, 127/128]. The first one gives H and W.
+        calibration: NHWC frames, float [1, H, W, 3] or [H, W, 3] in [-1, 127/128]. The first one gives H
+            and W.
         min_sqnr_db: an output that is noisier than this after quantisation stops the export.
         require_edgetpu: stop the export when an operator would not map to an Edge TPU.
         threads: threads of the calibrating interpreter.
@@ -128,21 +131,27 @@ def export_student(
     if probes[0].ndim != 4:
         raise ExportError(f"calibration frame 0 is {probes[0].shape[1:]}, not [H, W, C]")
     height, width, channels = (int(side) for side in probes[0].shape[1:])
-    net = model.cpu().eval()
+    net = copy.deepcopy(model).cpu().float().eval()
     if len(set(outputs)) != len(outputs):
         raise ExportError(f"output names repeat: {list(outputs)}")
     count = len(module_outputs(net, _nchw(probes[0])))
     if count != len(outputs):
-        raise ExportError(f"forward returns {count} tensors, but {len(outputs)} names were given: {list(outputs)}")
+        raise ExportError(
+            f"forward returns {count} tensors, but {len(outputs)} names were given: {list(outputs)}"
+        )
 
     float_file = to_float_tflite(net, height, width, channels=channels)
     _check_conversion(net, float_file, outputs, (1, height, width, channels))
-    tflite = canonicalise(to_int8_tflite(float_file, itertools.chain(probes, frames), threads=threads))
+    tflite = canonicalise(
+        to_int8_tflite(float_file, itertools.chain(probes, frames), threads=threads), outputs
+    )
     image, specs = _tensor_specs(tflite, outputs)
     report = edgetpu.check(tflite)
     if require_edgetpu and not report.fully_mapped:
         raise ExportError(report.summary())
-    return Exported(tflite, image, specs, _check_quantisation(net, tflite, specs, probes, min_sqnr_db), report)
+    return Exported(
+        tflite, image, specs, _check_quantisation(net, tflite, specs, probes, min_sqnr_db), report
+    )
 
 
 def build_bundle(
@@ -184,7 +193,9 @@ def _reference(net: nn.Module, frame: NDArray[np.float32]) -> list[NDArray[np.fl
     return [output.permute(0, 2, 3, 1).numpy() for output in module_outputs(net, _nchw(frame))]
 
 
-def _check_conversion(net: nn.Module, float_file: bytes, outputs: Sequence[str], shape: tuple[int, ...]) -> None:
+def _check_conversion(
+    net: nn.Module, float_file: bytes, outputs: Sequence[str], shape: tuple[int, ...]
+) -> None:
     """Compare the float file with the module on noise, output by output."""
     noise = np.random.default_rng(0).uniform(INPUT_LOW, INPUT_HIGH, shape).astype(np.float32)
     interpreter = Interpreter(model_content=float_file, num_threads=1)
@@ -193,7 +204,9 @@ def _check_conversion(net: nn.Module, float_file: bytes, outputs: Sequence[str],
     for position, (name, expected) in enumerate(zip(outputs, _reference(net, noise), strict=True)):
         result = results[f"output_{position}"]
         if result.shape != expected.shape:
-            raise ExportError(f"output '{name}' is {result.shape} in the file and {expected.shape} in the module")
+            raise ExportError(
+                f"output '{name}' is {result.shape} in the file and {expected.shape} in the module"
+            )
         error = float(np.abs(result - expected).max())
         if not error <= _FLOAT_TOLERANCE * max(1.0, float(np.abs(expected).max())):
             raise ExportError(f"output '{name}' differs from the module by {error:g} after conversion")
@@ -215,7 +228,9 @@ def _tensor_spec(name: str, index: int, detail: Mapping[str, Any]) -> TensorSpec
     if len(scales) != 1:
         raise ExportError(f"tensor '{name}' has {len(scales)} scales; full int8 needs exactly one")
     shape = tuple(int(side) for side in detail["shape"])
-    return TensorSpec(name, index, shape, np.dtype(detail["dtype"]).name, float(scales[0]), int(zero_points[0]))
+    return TensorSpec(
+        name, index, shape, np.dtype(detail["dtype"]).name, float(scales[0]), int(zero_points[0])
+    )
 
 
 def _check_quantisation(
@@ -236,16 +251,21 @@ def _check_quantisation(
         interpreter.set_tensor(input_index, stored)
         interpreter.invoke()
         for i, (spec, expected) in enumerate(zip(specs, _reference(net, probe), strict=True)):
-            result = (interpreter.get_tensor(output_details[i]["index"]).astype(np.float64) - spec.zero_point) * spec.scale
+            result = (
+                interpreter.get_tensor(output_details[i]["index"]).astype(np.float64) - spec.zero_point
+            ) * spec.scale
             if result.shape != expected.shape:
-                raise ExportError(f"output '{spec.name}' is {result.shape} in the file, {expected.shape} in the module")
+                raise ExportError(
+                    f"output '{spec.name}' is {result.shape} in the file, {expected.shape} in the module"
+                )
             signal[i] += float(np.square(expected, dtype=np.float64).sum())
             noise[i] += float(np.square(result - expected).sum())
     ratios = 10 * np.log10(np.maximum(signal, 1e-30) / np.maximum(noise, 1e-30))
     for spec, ratio in zip(specs, ratios, strict=True):
         if ratio < min_sqnr_db:
             raise ExportError(
-                f"output '{spec.name}' keeps only {ratio:.1f} dB after quantisation (at least {min_sqnr_db:g} wanted): "
-                "give more varied calibration frames, or look for a tensor with a few extreme values before it"
+                f"output '{spec.name}' keeps only {ratio:.1f} dB after quantisation "
+                f"(at least {min_sqnr_db:g} wanted): give more varied calibration frames, "
+                "or look for a tensor with a few extreme values before it"
             )
     return {spec.name: round(float(ratio), 2) for spec, ratio in zip(specs, ratios, strict=True)}
