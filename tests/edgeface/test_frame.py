@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from edgeface.errors import ArgumentError, EdgeFaceError, FrameError
 from edgeface.frame import Frame, ImageLimits, decode_image, read_image
 
 ROWS, COLUMNS = np.mgrid[:48, :64]
-# A smooth ramp with a bright corner: lossy codecs keep it within a few grey levels, and no flip leaves it unchanged.
+# A smooth ramp with a bright corner: lossy codecs keep it within a few grey levels, no flip leaves it alone.
 PICTURE = np.stack([COLUMNS * 4, ROWS * 5, (COLUMNS + ROWS) * 2], axis=-1).astype(np.uint8)
 PICTURE[4:16, 40:60] = (250, 245, 240)
 IMAGE = Image.fromarray(PICTURE)
@@ -280,7 +282,7 @@ def test_an_array_of_another_kind_is_refused(array: object, message: str) -> Non
 
 def test_a_frame_made_by_hand_is_checked() -> None:
     assert Frame(PICTURE, 0, "hand").width == 64
-    with pytest.raises(FrameError, match="use Frame.from_array"):
+    with pytest.raises(FrameError, match=r"use Frame\.from_array"):
         Frame(PICTURE[..., 0], 0, "hand")
 
 

@@ -10,8 +10,8 @@ import pytest
 import edgeface
 
 HEAVY = (
-    "torch", "tensorflow", "onnx", "onnxruntime", "matplotlib", "rich", "starlette", "requests", "urllib.request",
-    "cv2", "ai_edge_litert", "numpy",
+    "torch", "tensorflow", "onnx", "onnxruntime", "matplotlib", "rich", "starlette", "requests",
+    "urllib.request", "cv2", "ai_edge_litert", "numpy",
 )  # fmt: skip
 
 PROBE = """
@@ -54,11 +54,11 @@ def test_every_public_name_loads(name: str) -> None:
     assert name in dir(edgeface)
 
 
-def test_the_issue_of_public_names_is_complete() -> None:
+def test_the_public_names_are_complete() -> None:
     assert set(edgeface.__all__) >= {
-        "FaceAnalyzer", "Frame", "ImageLimits", "BBox", "read_image", "decode_image", "Landmarks", "ParsingMap",
-        "Expression", "Face", "FrameResult", "Bundle", "ScriptedBackend", "EdgeFaceError", "FrameError", "BundleError",
-        "DeviceError", "CameraError", "ServiceError", "ConversionError", "ArgumentError",
+        "FaceAnalyzer", "Frame", "ImageLimits", "BBox", "read_image", "decode_image", "Landmarks",
+        "ParsingMap", "Expression", "Face", "FrameResult", "Bundle", "ScriptedBackend", "EdgeFaceError", "FrameError",
+        "BundleError", "DeviceError", "CameraError", "ServiceError", "ConversionError", "ArgumentError",
     }  # fmt: skip
     assert edgeface.__version__ == "0.1.0"
 

@@ -73,10 +73,17 @@ image = Image.fromarray((np.stack([columns * 3, rows * 4, columns + rows], -1) +
 exif = Image.Exif()
 exif[0x0112] = 6
 seeds = [
-    encoded(image, "JPEG", exif=exif), encoded(image, "JPEG", progressive=True), encoded(image.convert("CMYK"), "JPEG"),
-    encoded(image, "PNG", exif=exif), encoded(image.convert("P"), "PNG"), encoded(image.convert("I;16"), "PNG"),
-    encoded(image, "BMP"), encoded(image.convert("P"), "BMP"),
-    encoded(image, "WEBP", exif=exif), encoded(image, "WEBP"), encoded(image.convert("RGBA"), "WEBP", lossless=True),
+    encoded(image, "JPEG", exif=exif),
+    encoded(image, "JPEG", progressive=True),
+    encoded(image.convert("CMYK"), "JPEG"),
+    encoded(image, "PNG", exif=exif),
+    encoded(image.convert("P"), "PNG"),
+    encoded(image.convert("I;16"), "PNG"),
+    encoded(image, "BMP"),
+    encoded(image.convert("P"), "BMP"),
+    encoded(image, "WEBP", exif=exif),
+    encoded(image, "WEBP"),
+    encoded(image.convert("RGBA"), "WEBP", lossless=True),
     encoded(image, "WEBP", save_all=True, append_images=[image.rotate(180)]),
 ]
 for seed in seeds * 3:
@@ -109,8 +116,7 @@ def run_probe(code: str, *arguments: str) -> dict[str, int]:
     # The decoders write their complaints about damaged data to stderr; they are not what is tested here.
     run = subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )
