@@ -306,7 +306,7 @@ def _parse_artifacts(value: object, limits: BundleLimits) -> tuple[Artifact, ...
 def _parse_models(value: object, contents: Mapping[str, bytes]) -> dict[str, ModelSpec]:
     section = Section(value, "header.models")
     models = {}
-    for task in section.keys():
+    for task in section.names():
         spec = parse_model(section.take(task), f"models.{task}")
         if spec.task != task:
             raise BundleError(f"models.{task}.task: says {spec.task!r}")

@@ -51,7 +51,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """One output tensor, at place ``index`` of the graph: real value = (stored - ``zero_point``) * ``scale``."""
+    """An output at place ``index`` of the graph: real value = (stored - ``zero_point``) * ``scale``."""
 
     name: str
     index: int
@@ -128,7 +128,7 @@ class Section:
         self._left = set(self._values)
         self.path = path
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         """The names of all values, each short and printable."""
         for key in self._values:
             if not isinstance(key, str) or not 0 < len(key) <= 64 or not key.isprintable():
@@ -230,9 +230,9 @@ def parse_model(value: object, path: str) -> ModelSpec:
         input=_parse_input(section.take("input"), f"{path}.input"),
         outputs=tuple(_parse_output(item, f"{path}.outputs[{i}]") for i, item in enumerate(outputs)),
         crop=None if crop is None else _parse_crop(crop, f"{path}.crop"),
-        head=MappingProxyType({key: head.take(key) for key in head.keys()}),
+        head=MappingProxyType({key: head.take(key) for key in head.names()}),
         labels=None if labels is None else section.word("labels"),
-        metrics=MappingProxyType({key: metrics.number(key, -1e12, 1e12) for key in metrics.keys()}),
+        metrics=MappingProxyType({key: metrics.number(key, -1e12, 1e12) for key in metrics.names()}),
         licence=section.text("licence", ""),
         description=section.text("description", ""),
     )

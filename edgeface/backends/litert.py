@@ -99,7 +99,7 @@ def _check_tensor(spec: ModelSpec, wanted: InputSpec | OutputSpec, got: dict[str
     same_scale = math.isclose(scale, wanted.scale, rel_tol=1e-5) and zero_point == wanted.zero_point
     if shape != wanted.shape or dtype != wanted.dtype or not same_scale:
         raise BundleError(
-            f"artifact '{spec.artifact}': tensor {wanted.name!r} is {dtype} {list(shape)} with scale {scale:.6g} "
-            f"and zero point {zero_point}; the header says {wanted.dtype} {list(wanted.shape)} with "
+            f"artifact '{spec.artifact}': tensor {wanted.name!r} is {dtype} {list(shape)} with scale "
+            f"{scale:.6g} and zero point {zero_point}; the header says {wanted.dtype} {list(wanted.shape)}, "
             f"{wanted.scale:.6g} and {wanted.zero_point}; pack the bundle again"
         )

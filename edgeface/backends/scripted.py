@@ -42,7 +42,7 @@ class ScriptedBackend:
         self._scripts = dict(scripts)
         self.opened: list[str] = []
 
-    def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> ScriptedSession:
+    def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> ScriptedSession:  # noqa: ARG002
         """Start playing; the artifact is not looked at.
 
         Raises:

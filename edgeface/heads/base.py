@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgeface.errors import BundleError
 from edgeface.geometry import Similarity, crop_similarity, warp
+from edgeface.heads.sampling import Window, resample
 
 if TYPE_CHECKING:
     from edgeface.bundle import InputSpec, ModelSpec, OutputSpec
@@ -52,22 +53,39 @@ class ImageInput:
         self._signed = spec.dtype == "int8"
         self._tensors = {spec.name: self._image.view(spec.dtype)[np.newaxis]}
 
-    def fill(self, rgb: NDArray[np.uint8], crop: Similarity) -> Outputs:
-        """Warp ``rgb`` by ``crop`` into the tensor; it is valid until the next call."""
-        warp(rgb, crop, (self.width, self.height), out=self._image)
+    def fill_crop(self, rgb: NDArray[np.uint8], crop: Similarity, window: Window | None) -> Outputs:
+        """Sample ``rgb`` by ``crop`` into the tensor, through ``window`` when the crop is one."""
+        if window is not None and window.inside(rgb):
+            resample(rgb, window, self._image)
+        else:
+            warp(rgb, crop, (self.width, self.height), out=self._image)
+        return self._stored()
+
+    def fill_corner(self, rgb: NDArray[np.uint8], width: int, height: int) -> Outputs:
+        """Resize all of ``rgb`` into the top left ``width`` x ``height`` pixels; the rest is black."""
+        resample(rgb, Window(0, 0, rgb.shape[1], rgb.shape[0]), self._image[:height, :width])
+        self._image[height:] = 0
+        self._image[:, width:] = 0
+        return self._stored()
+
+    def _stored(self) -> Outputs:
         if self._signed:
             # pixel - 128 as int8 has the bits of pixel XOR 128: one pass over the bytes, in place.
             np.bitwise_xor(self._image, 128, out=self._image)
         return self._tensors
 
 
-def crop_of(spec: ModelSpec, box: BBox, roll: float) -> Similarity:
-    """The map from frame pixels to the crop that the model of ``spec`` wants to see of a face.
+def crop_of(spec: ModelSpec, box: BBox, roll: float) -> tuple[Similarity, Window | None]:
+    """Which part of the frame the model of ``spec`` wants to see of a face.
 
     Args:
         spec: a model with a crop.
         box: the face, frame pixels.
         roll: degrees, clockwise on the screen; used only beyond the crop's ``align_above``.
+
+    Returns:
+        The map from frame to crop pixels, and the window of whole pixels that it cuts out when it is not
+        turned.
 
     Raises:
         BundleError: the model has no crop.
@@ -75,11 +93,14 @@ def crop_of(spec: ModelSpec, box: BBox, roll: float) -> Similarity:
     crop = spec.crop
     if crop is None:
         raise BundleError(f"models.{spec.task}.crop: this task needs a crop; pack the bundle again")
-    longer = max(box.width, box.height)
+    longer = box.side
     x, y = box.center
-    center = (x + crop.shift[0] * longer, y + crop.shift[1] * longer)
-    turn = roll if abs(roll) > crop.align_above else 0.0
-    return crop_similarity(center, crop.scale * longer, turn, spec.input.width, spec.input.height)
+    center, side = (x + crop.shift[0] * longer, y + crop.shift[1] * longer), crop.scale * longer
+    size = (spec.input.width, spec.input.height)
+    if abs(roll) > crop.align_above:
+        return crop_similarity(center, side, roll, *size), None
+    window = Window.around(center, side)
+    return crop_similarity(window.center, window.width, 0.0, *size), window
 
 
 def logistic_table(spec: OutputSpec) -> NDArray[np.float32]:

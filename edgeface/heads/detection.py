@@ -8,11 +8,11 @@ dequantised: the threshold is turned into a stored value once, and whole grids a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from edgeface.geometry import Similarity, letterbox, nms
+from edgeface.geometry import letterbox, nms
 from edgeface.heads.base import ImageInput, Outputs, logistic_table, require
 from edgeface.manifest import Section
 from edgeface.results import BBox
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from edgeface.bundle import ModelSpec, OutputSpec
 
-__all__ = ["Detection", "DetectionHead"]
+__all__ = ["Detection", "DetectionHead", "Fit"]
 
+_Number = TypeVar("_Number", float, "NDArray[np.float32]")
 _Candidates: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]"
 # Scores [N], corners (left, top, right, bottom) [N, 4] and points [N, 5 or 0, 2], in pixels of the input.
 
@@ -37,6 +38,22 @@ class Detection:
 
     bbox: BBox
     keypoints: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a frame lies in the top left of the detector's input: input pixels per frame pixel.
+
+    The two differ by less than a pixel over the whole input, because what is copied there is whole pixels
+    wide.
+    """
+
+    across: float
+    down: float
+
+    def to_frame(self, x: _Number, y: _Number) -> tuple[_Number, _Number]:
+        """Frame pixels of a point in input pixels."""
+        return (x + 0.5) / self.across - 0.5, (y + 0.5) / self.down - 0.5
 
 
 class DetectionHead:
@@ -63,17 +80,18 @@ class DetectionHead:
         self._levels = [_Level(spec, stride, least, box_unit, kps_unit) for stride in strides]
         self._input = ImageInput(spec.input)
 
-    def prepare(self, rgb: NDArray[np.uint8]) -> tuple[Outputs, Similarity]:
+    def prepare(self, rgb: NDArray[np.uint8]) -> tuple[Outputs, Fit]:
         """Fit the frame ``rgb`` uint8 [H, W, 3] into the model's input, which is valid until the next call.
 
         Returns:
-            The model's input and the map from frame to input pixels.
+            The model's input and how it was fitted.
         """
         height, width = rgb.shape[:2]
-        fit = letterbox(width, height, self._input.width, self._input.height)
-        return self._input.fill(rgb, fit), fit
+        scale = letterbox(width, height, self._input.width, self._input.height).scale
+        columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
+        return self._input.fill_corner(rgb, columns, rows), Fit(columns / width, rows / height)
 
-    def decode(self, outputs: Outputs, fit: Similarity) -> list[Detection]:
+    def decode(self, outputs: Outputs, fit: Fit) -> list[Detection]:
         """The faces, best score first."""
         found = [level.candidates(outputs) for level in self._levels]
         scores = np.concatenate([scores for scores, _, _ in found])
@@ -98,13 +116,13 @@ class DetectionHead:
         return np.concatenate([origin, size * self._box_scale], axis=1).astype(np.float32)
 
     def _detection(
-        self, box: NDArray[np.float32], score: float, points: NDArray[np.float32], fit: Similarity
+        self, box: NDArray[np.float32], score: float, points: NDArray[np.float32], fit: Fit
     ) -> Detection:
-        back = fit.inverse()
-        corners = back.apply(np.array([[box[0], box[1]], [box[0] + box[2], box[1] + box[3]]], np.float32))
-        (left, top), (right, bottom) = corners.tolist()
-        keypoints = back.apply(points) if len(points) else None
-        return Detection(BBox(left, top, right - left, bottom - top, score), keypoints)
+        left, top, width, height = box.tolist()
+        (x, y), keypoints = fit.to_frame(left, top), None
+        if len(points):
+            keypoints = np.stack(fit.to_frame(points[:, 0], points[:, 1]), axis=1).astype(np.float32)
+        return Detection(BBox(x, y, width / fit.across, height / fit.down, score), keypoints)
 
 
 class _Level:

@@ -45,10 +45,10 @@ class ExpressionHead:
 
     def prepare(self, rgb: NDArray[np.uint8], box: BBox, roll: float) -> tuple[Outputs, Similarity]:
         """Cut a face out of a frame; see `edgeface.heads.base.CropHead`."""
-        crop = crop_of(self._spec, box, roll)
-        return self._input.fill(rgb, crop), crop
+        crop, window = crop_of(self._spec, box, roll)
+        return self._input.fill_crop(rgb, crop, window), crop
 
-    def decode(self, outputs: Outputs, crop: Similarity) -> Expression:
+    def decode(self, outputs: Outputs, crop: Similarity) -> Expression:  # noqa: ARG002
         """The probabilities of the eight classes; where the crop lay does not matter."""
         logits = outputs["logits"].reshape(-1).astype(np.float64) * self._factor
         weights = np.exp(logits - logits.max())

@@ -55,8 +55,8 @@ class LandmarksHead:
 
     def prepare(self, rgb: NDArray[np.uint8], box: BBox, roll: float) -> tuple[Outputs, Similarity]:
         """Cut a face out of a frame; see `edgeface.heads.base.CropHead`."""
-        crop = crop_of(self._spec, box, roll)
-        return self._input.fill(rgb, crop), crop
+        crop, window = crop_of(self._spec, box, roll)
+        return self._input.fill_crop(rgb, crop, window), crop
 
     def decode(self, outputs: Outputs, crop: Similarity) -> Landmarks:
         """The landmarks, in frame pixels."""
