@@ -286,6 +286,21 @@ def test_a_frame_made_by_hand_is_checked() -> None:
         Frame(PICTURE[..., 0], 0, "hand")
 
 
+def test_a_limit_of_the_decoder_itself_is_a_frame_error_too() -> None:
+    # OpenCV has limits of its own, which the environment can set; they are read once per process.
+    code = (
+        "import sys; from edgeface.frame import decode_image; from edgeface.errors import FrameError\n"
+        "try: decode_image(bytes.fromhex(sys.argv[1]), source='photo')\n"
+        "except FrameError as error: print(error)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, encode(IMAGE, "PNG").hex()],
+        capture_output=True, text=True, check=True, env={**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": "100"},
+    )  # fmt: skip
+    assert run.stdout.startswith("photo: ")
+    assert "OPENCV" not in run.stdout
+
+
 @given(
     st.binary(max_size=200),
     st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF\x20\0\0\0WEBPVP8X"]),

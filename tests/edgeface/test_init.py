@@ -57,7 +57,8 @@ def test_every_public_name_loads(name: str) -> None:
 def test_the_public_names_are_complete() -> None:
     assert set(edgeface.__all__) >= {
         "FaceAnalyzer", "Frame", "ImageLimits", "BBox", "read_image", "decode_image", "Landmarks",
-        "ParsingMap", "Expression", "Face", "FrameResult", "Bundle", "ScriptedBackend", "EdgeFaceError", "FrameError",
+        "ParsingMap", "Expression", "Face", "FrameResult", "Bundle", "ScriptedBackend", "EdgeFaceError",
+        "FrameError",
         "BundleError", "DeviceError", "CameraError", "ServiceError", "ConversionError", "ArgumentError",
     }  # fmt: skip
     assert edgeface.__version__ == "0.1.0"
