@@ -178,26 +178,38 @@ def _models(card: str | None, as_json: bool, bundle: Path | None) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line with `argv` (without the program's name, by default `sys.argv`); the exit code."""
     try:
-        result = cli.main(None if argv is None else list(argv), prog_name="edgeface", standalone_mode=False)
+        # not click's own main: it turns a closed pipe and Ctrl-C into codes of its own
+        with cli.make_context("edgeface", list(sys.argv[1:] if argv is None else argv)) as context:
+            code = int(cli.invoke(context) or 0)
         sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as ending:
+        code = ending.exit_code
     except click.ClickException as error:
         error.show()
-        return error.exit_code
+        code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        return 130
-    except BrokenPipeError:
-        # The reader has seen enough (`| head`). Python would complain again when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = 130
+    except BrokenPipeError:  # the reader has seen enough (`| head`)
+        _forget_output()
+        code = 0
+    except OSError as error:
+        click.echo(f"edgeface: cannot write: {error.strerror}", err=True)
+        _forget_output()
+        code = 5
     except EdgeFaceError as error:
         click.echo(f"edgeface: {printable(str(error))}", err=True)
-        return _code(error)
+        code = _code(error)
     except Exception:  # noqa: BLE001  the last boundary: a defect gets its own exit code
         click.echo(traceback.format_exc(), err=True, nl=False)
         click.echo("edgeface: internal fault; please report it with the lines above", err=True)
-        return 70
+        code = 70
+    return code
+
+
+def _forget_output() -> None:
+    """Let what is still buffered go nowhere; Python would complain again when it closes the stream."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _code(error: EdgeFaceError) -> int:

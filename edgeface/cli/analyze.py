@@ -136,6 +136,8 @@ class _Job:
         except EdgeFaceError as error:
             self.failures.append(Failure(item.source, str(error)))
         except OSError as error:
+            if error.filename is None:  # not about a file: it is what we print that finds no room
+                raise
             self.failures.append(Failure(item.source, error.strerror or str(error)))
         except Exception as error:  # noqa: BLE001  a defect met in one file must not cost the results of the others
             click.echo("".join(traceback.format_exception(error)), err=True, nl=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -38,10 +39,9 @@ class OutputFolder:
         self._taken = {os.path.realpath(item.path).casefold() for item in items}
         try:
             root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{printable(str(root))}: {error.strerror}; choose another folder for --out"
-            ) from error
+        except (OSError, ValueError) as error:
+            shown = printable(str(root))
+            raise OutputError(f"{shown}: {_why(error)}; choose another folder for --out") from error
 
     def path(self, item: Item, suffix: str) -> Path:
         """Where the overlay of `item` goes: its name, `.faces`, a number if that is taken, and `suffix`."""
@@ -82,26 +82,25 @@ class JsonLines:
     """One result per line, flushed at once, so that an interrupted run leaves whole lines."""
 
     def __init__(self, target: str) -> None:
-        self.target = target
-        try:
-            self._file: IO[str] = (
-                sys.stdout if target == "-" else Path(target).open("w", encoding="utf-8")  # noqa: SIM115
-            )
-        except OSError as error:
-            raise OutputError(
-                f"{printable(target)}: {error.strerror}; choose another file for --json"
-            ) from error
+        self._shown = "the standard output" if target == "-" else printable(target)
+        self._own: IO[str] | None = None
+        if target != "-":
+            try:
+                self._own = Path(target).open("w", encoding="utf-8")  # noqa: SIM115  __exit__ closes it
+            except (OSError, ValueError) as error:
+                raise OutputError(f"{self._shown}: {_why(error)}; choose another file for --json") from error
 
     def write(self, result: FrameResult) -> None:
         """Append one result."""
         line = json.dumps(result.to_dict(), separators=(",", ":"), allow_nan=False)
+        file = self._own or sys.stdout
         try:
-            self._file.write(line + "\n")
-            self._file.flush()
+            file.write(line + "\n")
+            file.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise OutputError(f"{printable(self.target)}: {error.strerror}") from error
+            raise OutputError(f"{self._shown}: {_why(error)}") from error
 
     def __enter__(self) -> JsonLines:
         return self
@@ -109,5 +108,11 @@ class JsonLines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not sys.stdout:
-            self._file.close()
+        # Every line was flushed; closing can only repeat a fault that was already told.
+        with contextlib.suppress(OSError):
+            if self._own is not None:
+                self._own.close()
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -160,15 +160,15 @@ def _draw_box(canvas: Canvas, box: BBox, colour: Colour) -> None:
     """A hairline rectangle with strong corners."""
     x0, y0, x1, y1 = box.x, box.y, box.x + box.width, box.y + box.height
     outline = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], np.float32)
-    thin = float(np.clip(box.side / 260, 1.0, 3.0))
+    thin = float(np.clip(box.side / 220, 1.3, 3.5))
     arm = 0.16 * min(box.width, box.height)
     marks = []
     for (x, y), sign_x, sign_y in zip(outline, (1, -1, -1, 1), (1, 1, -1, -1), strict=True):
         corner = [[x + sign_x * arm, y], [x, y], [x, y + sign_y * arm]]
         marks.append((np.array(corner, np.float32), False))
     canvas.strokes([(outline, True)], thin, colour, 0.55)
-    canvas.strokes(marks, thin * 3.2, _SHADOW, 0.35)
-    canvas.strokes(marks, thin * 2.0, colour, 0.95)
+    canvas.strokes(marks, thin * 2.8, _SHADOW, 0.35)
+    canvas.strokes(marks, thin * 1.8, colour, 0.95)
 
 
 def _draw_points(canvas: Canvas, face: Face) -> None:
@@ -184,8 +184,8 @@ def _draw_points(canvas: Canvas, face: Face) -> None:
 
 def _draw_landmarks(canvas: Canvas, landmarks: Landmarks, side: float) -> None:
     points = landmarks.points
-    line = float(np.clip(side / 240, 0.8, 4.0))
-    radius = float(np.clip(side / 150, 0.9, 6.0))
+    line = float(np.clip(side / 190, 1.2, 4.5))
+    radius = float(np.clip(side / 130, 1.1, 6.5))
     contours = [(points[part], name in _CLOSED) for name, part in IBUG68.parts.items()]
     canvas.strokes(contours, line + 1.2, _SHADOW, 0.28)
     canvas.strokes(contours, line, (150, 240, 255), 0.72)
@@ -194,7 +194,8 @@ def _draw_landmarks(canvas: Canvas, landmarks: Landmarks, side: float) -> None:
     seen = landmarks.visibility >= 0.5
     canvas.dots(points[seen], radius + 0.7, _SHADOW, 0.45)
     canvas.dots(points[seen], radius, (255, 255, 255))
-    canvas.dots(points[~seen], radius + 0.2, (255, 176, 92), 0.95, ring=max(0.8, radius * 0.4))
+    canvas.dots(points[~seen], radius + 0.3, _SHADOW, 0.45, ring=max(1.6, radius * 0.9))
+    canvas.dots(points[~seen], radius + 0.3, (255, 186, 92), ring=max(1.0, radius * 0.5))
 
 
 def _write(canvas: Canvas, faces: Sequence[Face], style: OverlayStyle) -> None:

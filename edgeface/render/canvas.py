@@ -55,18 +55,18 @@ def _reference() -> tuple[float, float]:
 def text_mask(text: str, cap: int, bold: bool = False) -> Picture:
     """Coverage mask (uint8 [h, w], read-only) of one line of text whose capitals are `cap` pixels high.
 
-    The baseline lies between row `cap` and row `cap + 1`, counted from 0: one row of margin is above the
-    capitals.
+    `_above(cap)` rows of margin are above the capitals, for the letters that are higher; the baseline is the
+    lower edge of the capitals.
     """
     factor = 2 if _TRUE_TYPE else 4
     per_scale, descent = _reference()
     scale = cap * factor / per_scale
     weight = (2 if bold else 1) if _TRUE_TYPE else max(1, round(cap * factor * (0.15 if bold else 0.105)))
     (width, _), _ = cv2.getTextSize(text, _FONT, scale, weight)
-    rows = cap + 2 + round(descent * cap / per_scale)
+    rows = cap + 2 * _above(cap) + round(descent * cap / per_scale)
     # a few columns more than measured: some glyphs reach beyond their advance width
     ink = np.zeros((rows * factor, width + 4 * factor), np.uint8)
-    cv2.putText(ink, text, (factor, (cap + 1) * factor), _FONT, scale, 255, weight, cv2.LINE_AA)
+    cv2.putText(ink, text, (factor, (cap + _above(cap)) * factor), _FONT, scale, 255, weight, cv2.LINE_AA)
     columns = -(-ink.shape[1] // factor)
     mask = np.asarray(cv2.resize(ink, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
     used = np.flatnonzero(mask.max(axis=0))
@@ -78,7 +78,16 @@ def text_mask(text: str, cap: int, bold: bool = False) -> Picture:
 def text_metrics(text: str, cap: int, bold: bool = False) -> TextMetrics:
     """Measure a line of text as `Canvas.text` will draw it."""
     mask = text_mask(text, cap, bold)
-    return TextMetrics(width=mask.shape[1], cap=cap, descent=mask.shape[0] - cap - 1)
+    return TextMetrics(width=mask.shape[1], cap=cap, descent=mask.shape[0] - cap - _above(cap))
+
+
+def _above(cap: int) -> int:
+    return 1 + cap // 8
+
+
+def _thickness(pixels: float) -> int:
+    """OpenCV's number for a line so thick: its smooth lines are 1.4 + twice the half of it wide, measured."""
+    return max(1, 2 * round((pixels - 1.44) / 2))
 
 
 class Canvas:
@@ -111,7 +120,7 @@ class Canvas:
         self, left: int, baseline: int, text: str, cap: int, colour: Colour, *, bold: bool = False
     ) -> None:
         """Write one line; `left` is the first column and `baseline` the last row of its capitals."""
-        self.blend(left, baseline - cap, text_mask(text, cap, bold), colour)
+        self.blend(left, baseline + 1 - cap - _above(cap), text_mask(text, cap, bold), colour)
 
     def panel(
         self, rect: Rect, radius: float, colour: Colour, alpha: float, right: Colour | None = None
@@ -142,7 +151,7 @@ class Canvas:
                 [stage.fixed(points).reshape(-1, 1, 2)],
                 closed,
                 255,
-                max(1, round(thickness * stage.factor)),
+                _thickness(thickness * stage.factor),
                 cv2.LINE_AA,
                 _SHIFT,
             )
@@ -163,8 +172,9 @@ class Canvas:
         stage = self._stage(points, radius + 1)
         if stage is None:
             return
-        size = max(1, round(radius * stage.factor * (1 << _SHIFT)))
-        thickness = cv2.FILLED if ring is None else max(1, round(ring * stage.factor))
+        # a smooth disc is drawn 0.7 px wider than asked
+        size = max(1, round((radius * stage.factor - (0.7 if ring is None else 0)) * (1 << _SHIFT)))
+        thickness = cv2.FILLED if ring is None else _thickness(ring * stage.factor)
         for x, y in stage.fixed(points).tolist():
             cv2.circle(stage.mask, (x, y), size, 255, thickness, cv2.LINE_AA, _SHIFT)
         self.blend(stage.left, stage.top, stage.reduced(), colour, alpha)
