@@ -8,7 +8,7 @@ dequantised: the threshold is turned into a stored value once, and whole grids a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Detection", "DetectionHead", "Fit"]
 
-_Number = TypeVar("_Number", float, "NDArray[np.float32]")
 _Candidates: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]"
 # Scores [N], corners (left, top, right, bottom) [N, 4] and points [N, 5 or 0, 2], in pixels of the input.
 
 # More candidates than this before suppression means a network that fires everywhere; the best ones are kept.
-_MAX_CANDIDATES = 1000
+_MAX_CANDIDATES = 512
+# A box thinner than this, in input pixels, is a vote without a face.
+_LEAST_SIDE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,6 @@ class Fit:
 
     across: float
     down: float
-
-    def to_frame(self, x: _Number, y: _Number) -> tuple[_Number, _Number]:
-        """Frame pixels of a point in input pixels."""
-        return (x + 0.5) / self.across - 0.5, (y + 0.5) / self.down - 0.5
 
 
 class DetectionHead:
@@ -94,20 +91,16 @@ class DetectionHead:
     def decode(self, outputs: Outputs, fit: Fit) -> list[Detection]:
         """The faces, best score first."""
         found = [level.candidates(outputs) for level in self._levels]
-        scores = np.concatenate([scores for scores, _, _ in found])
-        if scores.size == 0:
+        levels = [candidates for candidates in found if candidates is not None]
+        if not levels:
             return []
-        corners = np.concatenate([corners for _, corners, _ in found])
-        points = np.concatenate([points for _, _, points in found])
-        order = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
-        boxes = self._boxes(corners[order])
-        order = order[(large := boxes[:, 2:].min(axis=1) > max(self._min_side, 1e-3))]
-        boxes = boxes[large]
-        kept = nms(boxes, scores[order], self._nms_iou)[: self._max_faces]
-        return [
-            self._detection(boxes[i], float(scores[order[i]]), points[order[i]], fit)
-            for i in sorted(map(int, kept), key=lambda i: -scores[order[i]])
-        ]
+        scores, corners, points = (np.concatenate(column) for column in zip(*levels, strict=True))
+        best = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+        boxes = self._boxes(corners[best])
+        large = boxes[:, 2:].min(axis=1) > max(self._min_side, _LEAST_SIDE)
+        best, boxes = best[large], boxes[large]
+        kept = nms(boxes, scores[best], self._nms_iou)[: self._max_faces]
+        return _detections(boxes[kept], scores[best[kept]], points[best[kept]], fit)
 
     def _boxes(self, corners: NDArray[np.float32]) -> NDArray[np.float32]:
         """Corners [N, 4] to x, y, width, height [N, 4], grown by the box scale."""
@@ -115,14 +108,21 @@ class DetectionHead:
         origin = corners[:, :2] - size * ((self._box_scale - 1.0) / 2.0)
         return np.concatenate([origin, size * self._box_scale], axis=1).astype(np.float32)
 
-    def _detection(
-        self, box: NDArray[np.float32], score: float, points: NDArray[np.float32], fit: Fit
-    ) -> Detection:
-        left, top, width, height = box.tolist()
-        (x, y), keypoints = fit.to_frame(left, top), None
-        if len(points):
-            keypoints = np.stack(fit.to_frame(points[:, 0], points[:, 1]), axis=1).astype(np.float32)
-        return Detection(BBox(x, y, width / fit.across, height / fit.down, score), keypoints)
+
+def _detections(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], points: NDArray[np.float32], fit: Fit
+) -> list[Detection]:
+    """Results in frame pixels from boxes [N, 4], scores [N] and points [N, 5 or 0, 2] in input pixels."""
+    step = np.array([fit.across, fit.down])
+    origins = ((boxes[:, :2] + 0.5) / step - 0.5).tolist()
+    sizes = (boxes[:, 2:] / step).tolist()
+    keypoints = ((points + 0.5) / step - 0.5).astype(np.float32)
+    return [
+        Detection(BBox(x, y, width, height, score), five.copy() if len(five) else None)
+        for (x, y), (width, height), score, five in zip(
+            origins, sizes, scores.tolist(), keypoints, strict=True
+        )
+    ]
 
 
 class _Level:
@@ -147,16 +147,18 @@ class _Level:
         centres = (np.stack([across.ravel(), down.ravel()], axis=1) + 0.5) * stride - 0.5
         self._centres: NDArray[np.float32] = centres.astype(np.float32)
 
-    def candidates(self, outputs: Outputs) -> _Candidates:
-        """The cells that reach the least score."""
+    def candidates(self, outputs: Outputs) -> _Candidates | None:
+        """The cells that reach the least score, or None when none does."""
         raw = outputs[self._names[0]].reshape(-1)
-        cells = np.flatnonzero(raw >= self._cut) if self._cut is not None else np.empty(0, np.intp)
+        cells = np.flatnonzero(raw >= self._cut) if self._cut is not None else raw[:0]
+        if cells.size == 0:
+            return None
         centres = self._centres[cells]
         distances = self._box(outputs[self._names[1]].reshape(-1, 4)[cells])
         corners = np.concatenate([centres - distances[:, :2], centres + distances[:, 2:]], axis=1)
         if self._has_points:
-            offsets = self._points(outputs[self._names[2]].reshape(-1, 10)[cells]).reshape(-1, 5, 2)
-            points = offsets + centres[:, np.newaxis]
+            offsets = self._points(outputs[self._names[2]].reshape(-1, 10)[cells])
+            points = offsets.reshape(-1, 5, 2) + centres[:, np.newaxis]
         else:
             points = np.empty((len(cells), 0, 2), np.float32)
         return self._score[raw[cells].view(np.uint8)], corners, points
