@@ -1,0 +1,156 @@
+"""Labels by teachers for images that have none: face boxes and five points by YuNet, 68 points by the face mesh.
+
+One ``.npz`` per data set in the label folder. Where a data set has human points, the face whose box holds them is
+taken; elsewhere the largest. The 68-point map is fitted on LFPW's training part alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeface.labels import IBUG68
+
+from .datasets import lfpw
+from .splits import read_split
+from .teachers.facemesh import FaceMesh, RidgeMap, mirrored
+from .teachers.yunet import YuNet
+
+__all__ = ["Labels", "Source", "SOURCES", "label_all", "load_labels"]
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set's images: its split's name, its folder under the data root, how much of YuNet's input it fills."""
+
+    split: str
+    folder: str
+    fill: float  # tight crops need context around them
+
+
+SOURCES = (
+    Source("lfpw", "landmarks/lfpw/trainset", 1.0),
+    Source("celebamask", "parsing/celebamask_hq/images", 0.8),
+    Source("celeba_hq", "parsing/celeba_hq_unlabelled", 0.8),
+    Source("utkface", "unlabelled/utkface", 0.5),
+    Source("youtube_faces", "landmarks/youtube_faces_68/images", 0.5),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """One row per face that was found; ``points`` are human ones for LFPW, the teacher's elsewhere."""
+
+    names: NDArray[np.str_]
+    parts: NDArray[np.str_]
+    boxes: Array  # [N, 4] x, y, width, height
+    scores: Array  # [N]
+    keypoints: Array  # [N, 5, 2]
+    points: Array  # [N, 68, 2]
+    trust: Array  # [N] the mesh's presence score; 1 for human labels
+
+
+def load_labels(folder: Path, split: str) -> Labels:
+    """Reads what :func:`label_all` wrote."""
+    with np.load(folder / f"{split}.npz") as arrays:
+        return Labels(**{k: arrays[k] for k in arrays.files})
+
+
+def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | None = None) -> None:
+    """Labels every source (or ``only`` some) into ``out``; a finished data set is not done again."""
+    out.mkdir(parents=True, exist_ok=True)
+    wide, near = YuNet(teachers / "yunet_n_640_640.onnx"), YuNet(teachers / "yunet_n_320_320.onnx")
+    mesh = FaceMesh(teachers / "mediapipe_face_landmarker.task")
+    if not (out / "lfpw_faces.npz").exists():
+        _every_face(data, wide, out / "lfpw_faces.npz")
+    ridge: RidgeMap | None = None
+    for source in SOURCES if only is None else [s for s in SOURCES if s.split in only]:
+        path = out / f"{source.split}.npz"
+        if path.exists():
+            continue
+        if source.split != "lfpw" and ridge is None:
+            ridge = _fit(data, load_labels(out, "lfpw"), mesh)
+        rows = list(_rows(data, source, wide if source.fill == 1 else near, mesh, ridge))
+        columns = [np.array(column) for column in zip(*rows, strict=True)]
+        keys = ("names", "parts", "boxes", "scores", "keypoints", "points", "trust")
+        partial = path.with_suffix(".partial.npz")
+        np.savez_compressed(partial, **dict(zip(keys, columns, strict=True)))
+        partial.replace(path)
+        click.echo(f"{source.split}: {len(rows)} faces of {len(read_split(source.split))} images")
+
+
+def _every_face(data: Path, detector: YuNet, path: Path) -> None:
+    """All faces of LFPW's photos down to a doubtful score: what to find, and where not to look for a background."""
+    columns: dict[str, list[Array]] = {"names": [], "boxes": [], "scores": [], "keypoints": []}
+    for item in read_split("lfpw"):
+        found = detector.detect(lfpw.load_photo(data / "landmarks/lfpw/trainset", item.name), 0.3)
+        columns["names"].append(np.full(len(found), item.name))
+        columns["boxes"].append(found.boxes)
+        columns["scores"].append(found.scores)
+        columns["keypoints"].append(found.keypoints)
+    np.savez_compressed(path, **{k: np.concatenate(v) for k, v in columns.items()})
+
+
+def _face(detector: YuNet, rgb: NDArray[np.uint8], fill: float, points: Array | None) -> tuple[Array, float, Array] | None:
+    for amount in (fill, fill * 0.6):
+        found = detector.detect(rgb, 0.5, fill=amount)
+        if points is None:
+            best = int(np.argmax(found.boxes[:, 2] * found.boxes[:, 3])) if len(found) else -1
+        else:
+            middle = points.mean(0)
+            inside = (found.boxes[:, :2] < middle).all(1) & (middle < found.boxes[:, :2] + found.boxes[:, 2:]).all(1)
+            best = int(np.argmax(inside * found.scores)) if inside.any() else -1
+        if best >= 0:
+            return found.boxes[best], float(found.scores[best]), found.keypoints[best]
+    return None
+
+
+def _meshes(mesh: FaceMesh, rgb: NDArray[np.uint8], box: Array) -> tuple[Array, Array, float]:
+    seen, score = mesh.mesh(rgb, box)
+    other, _ = mesh.mesh(*mirrored(rgb, box))
+    return seen, other, score
+
+
+def _fit(data: Path, humans: Labels, mesh: FaceMesh) -> RidgeMap:
+    """The 68-point map of LFPW's training part, each photo as seen and mirrored."""
+    meshes, truths = [], []
+    for name, part, box, points in zip(humans.names, humans.parts, humans.boxes, humans.points, strict=True):
+        if part != "train":
+            continue
+        rgb = lfpw.load_photo(data / "landmarks/lfpw/trainset", str(name))
+        seen, other, score = _meshes(mesh, rgb, box)
+        if score < 0.5:
+            continue
+        flipped = points[list(IBUG68.flip)]
+        flipped[:, 0] = rgb.shape[1] - 1 - flipped[:, 0]
+        meshes += [seen, other]
+        truths += [points, flipped]
+    return RidgeMap.fit(np.stack(meshes), np.stack(truths))
+
+
+def _rows(
+    data: Path, source: Source, detector: YuNet, mesh: FaceMesh, ridge: RidgeMap | None
+) -> Iterator[tuple[object, ...]]:
+    root = data / source.folder
+    with click.progressbar(read_split(source.split), label=source.split) as items:
+        for item in items:
+            rgb = lfpw.load_photo(root, item.name)
+            human = lfpw.load_points(root, item.name) if source.split == "lfpw" else None
+            face = _face(detector, rgb, source.fill, human)
+            if face is None:
+                continue
+            box, score, keypoints = face
+            if human is not None:
+                yield item.name, item.part, box, score, keypoints, human, 1.0
+                continue
+            assert ridge is not None
+            seen, other, presence = _meshes(mesh, rgb, box)
+            points = ridge.both_views(seen, other, rgb.shape[1])
+            yield item.name, item.part, box, score, keypoints, points, presence

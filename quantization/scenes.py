@@ -1,0 +1,334 @@
+"""Composed scenes for the detector: real photos, mosaics of them, and cut-out heads pasted at many scales and turns.
+
+Every scene is made at the network's input size. Labels are the teacher's boxes and points, carried through each
+transformation; a doubtful box, or a face mostly hidden by a later one, is marked to be ignored rather than called
+background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from . import augment
+from .datasets import celebamask, lfpw
+from .label import load_labels
+from .splits import parts
+
+__all__ = ["Cutout", "Scene", "SceneMaker"]
+
+Array = NDArray[np.float32]
+_CUTOUT = 176  # longest side kept of a cut-out
+_SURE = 0.6  # a teacher's score from which a face is taught
+
+
+@dataclass(frozen=True, slots=True)
+class _Pyramid:
+    """An image at full, half, quarter and eighth size, so that shrinking it neither aliases nor costs much."""
+
+    levels: tuple[NDArray[np.uint8], ...]
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8]) -> _Pyramid:
+        rows, columns = image.shape[0] // 8 * 8, image.shape[1] // 8 * 8  # so that every level halves exactly
+        levels = [np.ascontiguousarray(image[:rows, :columns])]
+        for _ in range(3):
+            levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+        return cls(tuple(levels))
+
+    def warp(
+        self, matrix: NDArray[np.float64], size: tuple[int, int], border: int = cv2.BORDER_CONSTANT,
+        under: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
+        """The image through ``matrix`` (of its full size), sampled from the level that is just large enough."""
+        scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
+        k = int(np.clip(np.floor(np.log2(1 / max(scale, 1e-6)) + 0.2), 0, 3))
+        return cv2.warpAffine(self.levels[k], _after_resize(matrix, 2.0**k), size, dst=under, borderMode=border)
+
+
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """A head with an alpha mask, its box (x, y, width, height) and five points."""
+
+    rgb: _Pyramid
+    alpha: _Pyramid
+    box: Array
+    points: Array
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    rgb: _Pyramid
+    boxes: Array
+    scores: Array
+    points: Array
+
+
+@dataclass(slots=True)
+class Scene:
+    """An image with its faces; ``sure`` is False for those to ignore."""
+
+    image: NDArray[np.uint8]
+    boxes: list[Array] = field(default_factory=list)
+    points: list[Array] = field(default_factory=list)
+    sure: list[bool] = field(default_factory=list)
+
+    def add(self, box: Array, points: Array, sure: bool) -> None:
+        """Adds a face whose middle lies in the picture; one cut off by more than a third is to be ignored."""
+        height, width = self.image.shape[:2]
+        low, high = np.maximum(box[:2], -0.5), np.minimum(box[:2] + box[2:], (width - 0.5, height - 0.5))
+        shown = float(np.clip(high - low, 0, None).prod() / max(box[2:].prod(), 1e-6))
+        if shown < 0.1:
+            return
+        self.boxes.append(box.astype(np.float32))
+        self.points.append(points.astype(np.float32))
+        self.sure.append(sure and shown > 0.66)
+
+
+class SceneMaker:
+    """Draws scenes ``width`` x ``height``; everything it needs is in memory after construction."""
+
+    def __init__(self, data: Path, labels: Path, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._photos = self._load_photos(data, labels)
+        self._cutouts = self._load_cutouts(data, labels)
+
+    def draw(self, rng: np.random.Generator) -> Scene:
+        """One scene."""
+        kind = rng.random()
+        if kind < 0.30:
+            scene = self._photo(rng)
+        elif kind < 0.45:
+            scene = self._mosaic(rng)
+        elif kind < 0.88:
+            scene = self._pasted(rng, int(rng.choice([1, 2, 3, 5, 8], p=[0.3, 0.25, 0.2, 0.15, 0.1])))
+        else:
+            scene = Scene(self._background(rng))
+            if rng.random() < 0.4:
+                self._scramble(rng, scene)
+        for _ in range(int(rng.choice([0, 1, 2], p=[0.75, 0.17, 0.08]))):
+            self._occlude(rng, scene)
+        if rng.random() < 0.5:
+            self._mirror(scene)
+        scene.image = augment.degrade(scene.image, rng)
+        return scene
+
+    # where scenes come from
+
+    def _photo(self, rng: np.random.Generator, width: int | None = None, height: int | None = None) -> Scene:
+        """A photo scaled so that its main face has a side drawn log-uniformly, placed anywhere it still shows."""
+        width, height = width or self.width, height or self.height
+        photo = self._photos[rng.integers(len(self._photos))]
+        main = int(np.argmax(photo.boxes[:, 3] * (photo.scores > _SURE)))
+        side = float(np.exp(rng.uniform(np.log(11), np.log(0.95 * height))))
+        scale = side / float(photo.boxes[main, 3])
+        angle = float(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
+        target = rng.uniform((0.15 * width, 0.15 * height), (0.85 * width, 0.85 * height))
+        middle = photo.boxes[main, :2] + photo.boxes[main, 2:] / 2
+        matrix = _turn(scale, angle, middle, target)
+        back = self._background(rng, width, height)
+        if rng.random() < 0.4:
+            back[:] = rng.integers(0, 256)
+        image = photo.rgb.warp(matrix, (width, height), cv2.BORDER_TRANSPARENT, back)
+        scene = Scene(image)
+        for box, score, points in zip(photo.boxes, photo.scores, photo.points, strict=True):
+            scene.add(_turn_box(box, matrix, scale, angle), points @ matrix[:, :2].T + matrix[:, 2], bool(score > _SURE))
+        return scene
+
+    def _mosaic(self, rng: np.random.Generator) -> Scene:
+        """Four photos in the quarters of a scene."""
+        x = int(rng.uniform(0.3, 0.7) * self.width)
+        y = int(rng.uniform(0.3, 0.7) * self.height)
+        scene = Scene(np.zeros((self.height, self.width, 3), np.uint8))
+        for x0, x1 in ((0, x), (x, self.width)):
+            for y0, y1 in ((0, y), (y, self.height)):
+                part = self._photo(rng, x1 - x0, y1 - y0)
+                scene.image[y0:y1, x0:x1] = part.image
+                offset = np.array([x0, y0], np.float32)
+                scene.boxes += [np.concatenate([b[:2] + offset, b[2:]]) for b in part.boxes]
+                scene.points += [p + offset for p in part.points]
+                scene.sure += part.sure
+        return scene
+
+    def _pasted(self, rng: np.random.Generator, count: int) -> Scene:
+        """Heads on a background (or on a photo that has faces already), the later in front of the earlier."""
+        scene = Scene(self._background(rng)) if rng.random() < 0.8 else self._photo(rng)
+        for _ in range(count):
+            cutout = self._cutouts[rng.integers(len(self._cutouts))]
+            top = 0.95 if count == 1 else 0.5
+            side = float(np.exp(rng.uniform(np.log(9.5), np.log(top * self.height))))
+            scale = side / float(cutout.box[3])
+            angle = float(rng.uniform(-70, 70)) if rng.random() < 0.2 else float(rng.normal(0, 12))
+            middle = cutout.box[:2] + cutout.box[2:] / 2
+            target = rng.uniform((0, 0), (self.width, self.height))
+            matrix = _turn(scale, angle, middle, target)
+            self._paste(rng, scene, cutout, matrix)
+            _hide(scene, _turn_box(cutout.box, matrix, scale, angle))
+            scene.add(_turn_box(cutout.box, matrix, scale, angle), cutout.points @ matrix[:, :2].T + matrix[:, 2], True)
+        return scene
+
+    def _paste(self, rng: np.random.Generator, scene: Scene, cutout: Cutout, matrix: NDArray[np.float64]) -> None:
+        rows, columns = cutout.alpha.levels[0].shape
+        corners = np.array([[0, 0], [columns, 0], [0, rows], [columns, rows]], np.float64)
+        spread = corners @ matrix[:, :2].T + matrix[:, 2]
+        x0, y0 = np.clip(np.floor(spread.min(0)) - 1, 0, (self.width, self.height)).astype(int)
+        x1, y1 = np.clip(np.ceil(spread.max(0)) + 2, 0, (self.width, self.height)).astype(int)
+        if x1 <= x0 or y1 <= y0:
+            return
+        local = matrix.copy()
+        local[:, 2] -= (x0, y0)
+        size = (int(x1 - x0), int(y1 - y0))
+        head = cutout.rgb.warp(local, size, cv2.BORDER_REPLICATE)
+        if rng.random() < 0.5:  # its own light
+            head = cv2.convertScaleAbs(head, alpha=float(rng.uniform(0.55, 1.25)), beta=float(rng.uniform(-20, 20)))
+        cover = cutout.alpha.warp(local, size).astype(np.uint16)[:, :, None]
+        under = scene.image[y0:y1, x0:x1]
+        scene.image[y0:y1, x0:x1] = ((head * cover + under * (255 - cover)) // 255).astype(np.uint8)
+
+    def _background(self, rng: np.random.Generator, width: int | None = None, height: int | None = None) -> NDArray[np.uint8]:
+        """A piece of a photo that touches no face, however small; now and then a plain or noisy plane."""
+        width, height = width or self.width, height or self.height
+        if rng.random() < 0.08:
+            plane = cv2.resize(rng.integers(0, 256, (int(rng.integers(1, 9)), int(rng.integers(1, 9)), 3), dtype=np.uint8),
+                               (width, height), interpolation=cv2.INTER_CUBIC)
+            return plane
+        for _ in range(40):
+            photo = self._photos[rng.integers(len(self._photos))]
+            rows, columns = photo.rgb.levels[0].shape[:2]
+            w = int(rng.uniform(0.15, 0.8) * columns)
+            h = min(rows, max(16, int(w * height / width)))
+            x, y = rng.integers(0, columns - w + 1), rng.integers(0, rows - h + 1)
+            low = np.maximum(photo.boxes[:, :2], (x, y))
+            high = np.minimum(photo.boxes[:, :2] + photo.boxes[:, 2:], (x + w, y + h))
+            if (np.clip(high - low, 0, None).prod(1) <= 0.04 * photo.boxes[:, 2:].prod(1)).all():
+                break
+        else:
+            return np.full((height, width, 3), rng.integers(0, 256), np.uint8)
+        k = 1 if w > 1.5 * width else 0
+        piece = photo.rgb.levels[k][y >> k : (y + h) >> k, x >> k : (x + w) >> k]
+        if rng.random() < 0.3:
+            piece = np.rot90(piece, int(rng.integers(1, 4)))
+        return cv2.resize(np.ascontiguousarray(piece), (width, height), interpolation=cv2.INTER_LINEAR)
+
+    # what happens to a scene
+
+    def _scramble(self, rng: np.random.Generator, scene: Scene) -> None:
+        """Hard negatives: a head's tiles in the wrong order, skin and hair without a face."""
+        for _ in range(int(rng.integers(1, 4))):
+            cutout = self._cutouts[rng.integers(len(self._cutouts))]
+            n = int(rng.integers(3, 5))
+            rgb = cutout.rgb.levels[0]
+            side = min(rgb.shape[:2]) // n
+            tiles = [rgb[i * side : (i + 1) * side, j * side : (j + 1) * side] for i in range(n) for j in range(n)]
+            order = rng.permutation(n * n)
+            rows = [np.concatenate([tiles[k] for k in order[i * n : (i + 1) * n]], axis=1) for i in range(n)]
+            size = int(np.exp(rng.uniform(np.log(16), np.log(0.7 * self.height))))
+            block = cv2.resize(np.concatenate(rows, axis=0), (size, size), interpolation=cv2.INTER_AREA)
+            x, y = rng.integers(0, self.width - size + 1), rng.integers(0, self.height - size + 1)
+            scene.image[y : y + size, x : x + size] = block
+
+    def _occlude(self, rng: np.random.Generator, scene: Scene) -> None:
+        scene.image, mask = augment.occlude(scene.image, rng, self._background(rng), (0.02, 0.12))
+        for i, box in enumerate(scene.boxes):
+            x0, y0 = np.maximum(box[:2].astype(int), 0)
+            x1, y1 = (box[:2] + box[2:]).astype(int) + 1
+            part = mask[y0:y1, x0:x1]
+            if part.size and part.mean() > 0.5 * 255:
+                scene.sure[i] = False
+
+    def _mirror(self, scene: Scene) -> None:
+        scene.image = np.ascontiguousarray(scene.image[:, ::-1])
+        last = self.width - 1
+        scene.boxes = [np.array([last - b[0] - b[2], b[1], b[2], b[3]], np.float32) for b in scene.boxes]
+        scene.points = [np.stack([last - p[[1, 0, 2, 4, 3], 0], p[[1, 0, 2, 4, 3], 1]], axis=1) for p in scene.points]
+
+    # what scenes are made of
+
+    def _load_photos(self, data: Path, labels: Path) -> list[_Photo]:
+        with np.load(labels / "lfpw_faces.npz") as faces:
+            names, boxes, scores, points = (faces[k] for k in ("names", "boxes", "scores", "keypoints"))
+        root = data / "landmarks/lfpw/trainset"
+        photos = []
+        for name in parts("lfpw", "train"):
+            mine = names == name
+            if mine.any() and scores[mine].max() > _SURE:
+                photos.append(_Photo(_Pyramid.of(lfpw.load_photo(root, name)), boxes[mine], scores[mine], points[mine]))
+        return photos
+
+    def _load_cutouts(self, data: Path, labels: Path) -> list[Cutout]:
+        cutouts = []
+        for split, folder in (("celebamask", "parsing/celebamask_hq/images"), ("celeba_hq", "parsing/celeba_hq_unlabelled"),
+                              ("utkface", "unlabelled/utkface"), ("youtube_faces", "landmarks/youtube_faces_68/images")):
+            found = load_labels(labels, split)
+            rows = [i for i in range(len(found.names)) if found.parts[i] == "train" and found.scores[i] > 0.8]
+            for i in rows[:: 3 if split in {"utkface", "youtube_faces"} else 1]:
+                rgb = lfpw.load_photo(data / folder, str(found.names[i]))
+                if split == "celebamask":
+                    mask = celebamask.load_mask(data / "parsing/celebamask_hq", str(found.names[i]))
+                    alpha = ((mask > 0) & ((mask != 18) | (i % 2 == 0))).astype(np.uint8) * 255
+                    alpha = cv2.GaussianBlur(alpha, (0, 0), 1.5)
+                else:
+                    alpha = _oval(rgb.shape[:2], found.boxes[i])
+                cutouts.append(_shrink(rgb, alpha, found.boxes[i], found.keypoints[i]))
+        return cutouts
+
+
+def _oval(shape: tuple[int, int], box: Array) -> NDArray[np.uint8]:
+    alpha = np.zeros(shape, np.uint8)
+    centre = box[:2] + box[2:] / 2
+    axes = (float(box[2]) * 0.75, float(box[3]) * 0.68)
+    cv2.ellipse(alpha, (round(float(centre[0])), round(float(centre[1]))), (round(axes[0]), round(axes[1])), 0, 0, 360, 255, -1)
+    alpha[:, :3] = alpha[:, -3:] = 0
+    alpha[:3], alpha[-3:] = 0, 0
+    return cv2.GaussianBlur(alpha, (0, 0), 0.03 * float(box[3]))
+
+
+def _shrink(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], box: Array, points: Array) -> Cutout:
+    scale = min(1.0, _CUTOUT / max(rgb.shape[:2]))
+    size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
+    rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+    low = (box[:2] + 0.5) * scale - 0.5
+    return Cutout(_Pyramid.of(rgb), _Pyramid.of(alpha), np.concatenate([low, box[2:] * scale]).astype(np.float32),
+                  ((points + 0.5) * scale - 0.5).astype(np.float32))
+
+
+def _turn(scale: float, angle: float, middle: Array, target: NDArray[np.float64]) -> NDArray[np.float64]:
+    radians = np.radians(angle)
+    cos, sin = np.cos(radians) * scale, np.sin(radians) * scale
+    matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
+    matrix[:, 2] = target - matrix[:, :2] @ middle
+    return matrix
+
+
+def _after_resize(matrix: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """The matrix for an image shrunk by ``factor``: pixel centre x of it is factor * (x + 0.5) - 0.5 of the original."""
+    out = matrix.copy()
+    out[:, 2] += matrix[:, :2] @ np.full(2, 0.5 * factor - 0.5)
+    out[:, :2] *= factor
+    return out
+
+
+def _turn_box(box: Array, matrix: NDArray[np.float64], scale: float, angle: float) -> Array:
+    """The box around the turned ellipse in the box: what a detector gives for a tilted head."""
+    centre = matrix[:, :2] @ (box[:2] + box[2:] / 2) + matrix[:, 2]
+    cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    half = box[2:] / 2 * scale
+    reach = np.sqrt(np.array([(half[0] * cos) ** 2 + (half[1] * sin) ** 2, (half[0] * sin) ** 2 + (half[1] * cos) ** 2]))
+    return np.concatenate([centre - reach, 2 * reach]).astype(np.float32)
+
+
+def _hide(scene: Scene, box: Array) -> None:
+    """Faces that a new head covers by more than a third are to be ignored, by more than 0.7 no longer there."""
+    for i in reversed(range(len(scene.boxes))):
+        other = scene.boxes[i]
+        low, high = np.maximum(box[:2], other[:2]), np.minimum(box[:2] + box[2:], other[:2] + other[2:])
+        covered = float(np.clip(high - low, 0, None).prod() / max(other[2:].prod(), 1e-6))
+        if covered > 0.7:
+            del scene.boxes[i], scene.points[i], scene.sure[i]
+        elif covered > 0.33:
+            scene.sure[i] = False

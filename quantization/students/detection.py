@@ -1,0 +1,61 @@
+"""The detection student: one cell, one face, at strides 8, 16 and 32, with box, five points and a score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from .blocks import ConvBnRelu, stage, upsample2
+
+__all__ = ["STRIDES", "DetectionNet"]
+
+STRIDES = (8, 16, 32)
+
+
+class _LevelHead(nn.Module):
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.shared = ConvBnRelu(channels, channels)
+        self.score = nn.Conv2d(channels, 1, 1)
+        self.box = nn.Conv2d(channels, 4, 1)
+        self.points = nn.Conv2d(channels, 10, 1)
+        nn.init.constant_(self.score.bias, -4.0)  # faces are rare: start from "no"
+        nn.init.constant_(self.box.bias, 1.5 if stride == STRIDES[-1] else 1.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y = self.shared(x)
+        return self.score(y), self.box(y), self.points(y)
+
+
+class DetectionNet(nn.Module):
+    """RGB frame [N, 3, 256, 320] to nine maps: score (logit), box (left, top, right, bottom distances in strides) and
+    points (five x, y offsets in units of two strides) for each stride.
+
+    A feature pyramid (Lin et al., 2017) with bilinear upsampling; anchor-free, one prediction per cell as in FCOS.
+    """
+
+    outputs = tuple(f"{kind}_{s}" for s in STRIDES for kind in ("score", "box", "kps"))
+
+    def __init__(self, widths: Sequence[int] = (8, 16, 32, 64, 96), blocks: Sequence[int] = (1, 2, 1), neck: int = 32):
+        super().__init__()
+        stem, second, *levels = widths
+        self.stem = nn.Sequential(ConvBnRelu(3, stem, stride=2), ConvBnRelu(stem, second, stride=2))
+        self.stages = nn.ModuleList(
+            stage(before, after, count)
+            for before, after, count in zip([second, *levels], levels, blocks, strict=False)
+        )
+        self.lateral = nn.ModuleList(ConvBnRelu(width, neck, kernel=1) for width in levels)
+        self.heads = nn.ModuleList(_LevelHead(neck, s) for s in STRIDES)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(x)
+        maps = []
+        for stage_ in self.stages:
+            x = stage_(x)
+            maps.append(x)
+        c8, c16, c32 = (lateral(m) for lateral, m in zip(self.lateral, maps, strict=True))
+        p16 = c16 + upsample2(c32)
+        p8 = c8 + upsample2(p16)
+        rows = [head(p) for head, p in zip(self.heads, (p8, p16, c32), strict=True)]
+        return tuple(out for row in rows for out in row)

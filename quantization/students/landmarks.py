@@ -1,0 +1,46 @@
+"""The landmark student: residual to the mean shape, visibility, and whether a face is there at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from .blocks import ConvBnRelu, Residual, stage
+
+__all__ = ["LandmarkNet"]
+
+
+class LandmarkNet(nn.Module):
+    """RGB crop [N, 3, 112, 112] to points [N, 136, 1, 1] (residual to the mean shape, in crops), visibility
+    [N, 68, 1, 1] and presence [N, 1, 1, 1] (logits).
+
+    The last map is read by one valid convolution over all of it, which keeps where a feature was seen; a global mean
+    would not.
+    """
+
+    outputs = ("points", "visibility", "presence")
+
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 128), code: int = 256) -> None:
+        super().__init__()
+        stem, second, third, fourth, fifth = widths
+        self.backbone = nn.Sequential(
+            ConvBnRelu(3, stem, stride=2),  # 56
+            stage(stem, second, 1),  # 28
+            stage(second, third, 2),  # 14
+            stage(third, fourth, 2),  # 7
+            Residual(fourth),
+            ConvBnRelu(fourth, fifth, stride=2),  # 4
+        )
+        self.code = ConvBnRelu(fifth, code, kernel=4, padding=0)
+        self.points = nn.Conv2d(code, 136, 1)
+        self.visibility = nn.Conv2d(code, 68, 1)
+        self.presence = nn.Conv2d(code, 1, 1)
+        nn.init.normal_(self.points.weight, std=1e-3)
+        nn.init.zeros_(self.points.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        code = self.code(self.backbone(x))
+        return self.points(code), self.visibility(code), self.presence(code)
+
+

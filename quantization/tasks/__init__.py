@@ -1,0 +1,52 @@
+"""What each student is taught and graded on: its batches (data and augmentation), loss and validation figure."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..training import Task
+
+__all__ = ["RECIPES", "TASKS", "StudentTask", "load_recipe", "load_task"]
+
+TASKS = ("detection", "landmarks", "parsing", "expression")
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+class StudentTask(Task, Protocol):
+    """A task that can also be packed: it gives the crops a quantiser calibrates on."""
+
+    def calibration(self, count: int) -> Iterator[NDArray[np.float32]]: ...
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """A recipe: task, [student], [schedule], [deploy]."""
+    recipe = tomllib.loads(path.read_text())
+    if recipe.get("task") not in TASKS:
+        raise ValueError(f"{path}: task is {recipe.get('task')!r}; write one of {', '.join(TASKS)}")
+    return recipe
+
+
+def load_task(recipe: dict[str, Any], data: Path, labels: Path) -> StudentTask:
+    """The task of a recipe over the data; ``labels`` is what ``python -m quantization label`` wrote."""
+    settings = recipe["student"] | {"crop": recipe["deploy"].get("crop")}
+    if recipe["task"] == "expression":
+        from .expression import ExpressionTask
+
+        return ExpressionTask(data, settings)
+    if recipe["task"] == "landmarks":
+        from .landmarks import LandmarkTask
+
+        return LandmarkTask(data, labels, settings)
+    if recipe["task"] == "parsing":
+        from .parsing import ParsingTask
+
+        return ParsingTask(data, labels, settings)
+    from .detection import DetectionTask
+
+    return DetectionTask(data, labels, settings)

@@ -1,0 +1,141 @@
+"""Detection: composed scenes, the teacher's boxes and points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..scenes import Scene, SceneMaker
+from ..students.detection import STRIDES, DetectionNet
+
+__all__ = ["DetectionTask"]
+
+Array = NDArray[np.float32]
+# A face's side (geometric mean of width and height) in input pixels decides its stride; neighbours overlap.
+_RANGES = {8: (0.0, 38.0), 16: (28.0, 92.0), 32: (70.0, 1e9)}
+
+
+class DetectionTask:
+    """Quality focal loss (Li et al., 2020) on scores, GIoU on boxes, L1 on points."""
+
+    def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
+        self._recipe = recipe
+        self._width, self._height = int(recipe["width"]), int(recipe["height"])
+        self._scenes = SceneMaker(data, labels, self._width, self._height)
+        self._centres = np.concatenate([self._grid(s) for s in STRIDES])
+        self._strides = np.concatenate([np.full(len(self._grid(s)), s, np.float32) for s in STRIDES])
+
+    def network(self) -> nn.Module:
+        return DetectionNet(self._recipe["widths"], self._recipe["blocks"], int(self._recipe["neck"]))
+
+    def _grid(self, stride: int) -> Array:
+        x = (np.arange(self._width // stride, dtype=np.float32) + 0.5) * stride - 0.5
+        y = (np.arange(self._height // stride, dtype=np.float32) + 0.5) * stride - 0.5
+        return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+
+    def assign(self, scene: Scene) -> tuple[Array, Array, Array]:
+        """State [cells] (1 a face's, 0 background, -1 ignored), boxes [cells, 4] as corners, points [cells, 10].
+
+        A face's cells are those whose centre is near its middle: within 0.75 of a stride or a sixth of its side.
+        """
+        cells = len(self._centres)
+        state, boxes, points = np.zeros(cells, np.float32), np.zeros((cells, 4), np.float32), np.zeros((cells, 10), np.float32)
+        order = sorted(range(len(scene.boxes)), key=lambda i: -float(scene.boxes[i][2:].prod()))
+        for i in order:
+            box = scene.boxes[i]
+            side = float(np.sqrt(box[2:].prod()))
+            offset = np.abs(self._centres - (box[:2] + box[2:] / 2)).max(1)
+            sure = scene.sure[i] and side >= float(self._recipe["smallest"])
+            for stride, (low, high) in _RANGES.items():
+                level = self._strides == stride
+                if not sure or not low <= side < high:
+                    if not sure:
+                        state[level & (offset < max(stride, 0.4 * side)) & (state == 0)] = -1
+                    continue
+                mine = level & (offset < max(0.75 * stride, side / 6))
+                state[mine] = 1
+                boxes[mine] = np.concatenate([box[:2], box[:2] + box[2:]])
+                points[mine] = scene.points[i].reshape(-1)
+        return state, boxes, points
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        scenes = [self._scenes.draw(rng) for _ in range(size)]
+        rows = [self.assign(s) for s in scenes]
+        image = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2).float()
+        state, boxes, points = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
+        return {"image": (image - 128) / 128, "state": state, "boxes": boxes, "points": points}
+
+    def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
+        """Scenes as the runtime would letterbox them: float32 [H, W, 3] in [-1, 127/128]."""
+        rng = np.random.default_rng(10_000_019)
+        for _ in range(count):
+            yield (self._scenes.draw(rng).image.astype(np.float32) - 128) / 128
+
+    def decode(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [N, cells], boxes as corners [N, cells, 4], points [N, cells, 10], in input pixels."""
+        flat = [o.permute(0, 2, 3, 1).flatten(1, 2) for o in outputs]
+        scores = torch.cat(flat[0::3], 1)[:, :, 0]
+        centres, strides = torch.from_numpy(self._centres), torch.from_numpy(self._strides)[None, :, None]
+        distance = torch.cat(flat[1::3], 1) * strides
+        boxes = torch.cat([centres - distance[:, :, :2], centres + distance[:, :, 2:]], 2)
+        points = torch.cat(flat[2::3], 1) * strides * 2 + centres.repeat(1, 5)
+        return scores, boxes, points
+
+    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        scores, boxes, points = self.decode(outputs)
+        state = batch["state"]
+        face = state > 0
+        count = face.sum().clamp(min=1)
+        guess, truth = boxes[face], batch["boxes"][face]
+        side = (truth[:, 2:] - truth[:, :2]).clamp(min=1)
+        iou, giou = _overlap(guess, truth)
+        quality = torch.zeros_like(scores)
+        quality[face] = iou.detach().clamp(0, 1)
+        focus = (torch.sigmoid(scores) - quality).abs().detach().pow(2)
+        cross = functional.binary_cross_entropy_with_logits(scores, quality, reduction="none")
+        score_loss = (cross * focus * (state >= 0)).sum() / count
+        box_loss = (1 - giou).mean() if len(guess) else scores.sum() * 0
+        apart = (points[face] - batch["points"][face]).view(-1, 5, 2) / side[:, None]
+        point_loss = apart.abs().mean() if len(guess) else scores.sum() * 0
+        total = 2 * score_loss + 2 * box_loss + 4 * point_loss
+        return total, {"score": score_loss.item(), "box": box_loss.item(), "points": point_loss.item(),
+                       "iou": iou.mean().item() if len(guess) else 0.0}
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """On 160 scenes that no batch repeats: share of faces' cells' best IoU, and scores on background."""
+        network.eval()
+        rng = np.random.default_rng(20_000_003)
+        found = total = false = 0
+        for _ in range(10):
+            batch = self.batch(rng, 16)
+            scores, boxes, _ = self.decode(network(batch["image"]))
+            hot = torch.sigmoid(scores) > 0.5
+            false += int((hot & (batch["state"] == 0)).sum())
+            for i in range(16):
+                faces = torch.unique(batch["boxes"][i][batch["state"][i] > 0], dim=0)
+                guesses = boxes[i][hot[i]]
+                total += len(faces)
+                if len(faces) and len(guesses):
+                    pairs = _overlap(guesses[:, None].expand(-1, len(faces), 4).reshape(-1, 4),
+                                     faces[None].expand(len(guesses), -1, 4).reshape(-1, 4))[0]
+                    found += int((pairs.view(len(guesses), len(faces)).amax(0) > 0.5).sum())
+        return {"recall": found / max(total, 1), "false_cells": false / 160}
+
+
+def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and generalised IoU (Rezatofighi et al., 2019) of boxes given as corners [N, 4]."""
+    area_a = (a[:, 2:] - a[:, :2]).clamp(min=0).prod(1)
+    area_b = (b[:, 2:] - b[:, :2]).clamp(min=0).prod(1)
+    shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    union = area_a + area_b - shared + 1e-6
+    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(1) + 1e-6
+    iou = shared / union
+    return iou, iou - (hull - union) / hull

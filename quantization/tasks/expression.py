@@ -1,0 +1,112 @@
+"""Expression: FER+'s vote distributions, not their majority (Barsoum et al., 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..datasets import ferplus
+from ..splits import parts
+from ..students.expression import ExpressionNet
+
+__all__ = ["ExpressionTask"]
+
+
+class ExpressionTask:
+    """Cross-entropy to the taggers' votes over the eight classes; rare classes are drawn more often."""
+
+    def __init__(self, data: Path, recipe: Mapping[str, Any]) -> None:
+        root = data / "expression" / "ferplus"
+        self._recipe = recipe
+        votes = ferplus.load_votes(root)
+        train, tuning = parts("ferplus", "train"), parts("ferplus", "tuning")
+        self._images = torch.from_numpy(ferplus.load_images(root, train))
+        self._targets = torch.from_numpy(np.stack([votes[n][:8] / votes[n][:8].sum() for n in train]))
+        self._tuning = torch.from_numpy(ferplus.load_images(root, tuning))
+        self._tuning_votes = torch.from_numpy(np.stack([votes[n][:8] for n in tuning]))
+        majority = self._targets.argmax(1)
+        frequency = torch.bincount(majority, minlength=8).float()[majority]
+        weight = (1 / frequency) ** float(recipe["balance"])
+        self._probability = (weight / weight.sum()).double().numpy()
+        self._probability /= self._probability.sum()
+
+    def network(self) -> nn.Module:
+        return ExpressionNet(self._recipe["widths"])
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        index = torch.from_numpy(rng.choice(len(self._images), size, p=self._probability))
+        images = self._images[index].float()[:, None]
+        return {"image": _augment(images, rng), "target": self._targets[index]}
+
+    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        logits = outputs[0].flatten(1)
+        loss = -(batch["target"] * functional.log_softmax(logits, 1)).sum(1).mean()
+        hit = (logits.argmax(1) == batch["target"].argmax(1)).float().mean()
+        return loss, {"loss": loss.item(), "accuracy": hit.item()}
+
+    def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
+        """Training crops as the runtime makes them: float32 [48, 48, 3] in [-1, 127/128]."""
+        for grey in self._images[:: max(1, len(self._images) // count)].numpy():
+            yield (np.repeat(grey[:, :, None], 3, axis=2).astype(np.float32) - 128) / 128
+
+    @torch.no_grad()
+    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Logits [N, 8] of grey images uint8 [N, 48, 48]."""
+        network.eval()
+        chunks = ((images[:, None].float() - 128) / 128).split(250)
+        return torch.cat([network(c)[0].flatten(1) for c in chunks])
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        logits = self.logits(network, self._tuning)
+        truth, guess = self._tuning_votes.argmax(1), logits.argmax(1)
+        recall = [(guess[truth == c] == c).float().mean().item() for c in range(8) if (truth == c).any()]
+        return {
+            "accuracy": (guess == truth).float().mean().item(),
+            "balanced": float(np.mean(recall)),
+            "temperature": fit_temperature(logits, self._tuning_votes),
+        }
+
+
+def fit_temperature(logits: Tensor, votes: Tensor) -> float:
+    """The temperature of Guo et al. (2017) that minimises the cross-entropy to the vote distribution."""
+    target = votes / votes.sum(1, keepdim=True)
+    grid = torch.linspace(0.4, 2.5, 211)
+    losses = [-(target * functional.log_softmax(logits / t, 1)).sum(1).mean().item() for t in grid]
+    return float(grid[int(np.argmin(losses))])
+
+
+def _augment(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Affine jitter (zoom-out keeps the border), flip, contrast, blur, noise, erased rectangles; to [-1, 1]."""
+    size = len(images)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, shape or (size,)).astype(np.float32))
+
+    angle = uniform(-0.3, 0.3)
+    zoom = torch.exp(uniform(-0.2, 0.2))
+    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    shift = uniform(-0.12, 0.12, size, 2)
+    theta = torch.stack([
+        torch.stack([torch.cos(angle) * zoom * flip, -torch.sin(angle) * zoom, shift[:, 0]], 1),
+        torch.stack([torch.sin(angle) * zoom * flip, torch.cos(angle) * zoom, shift[:, 1]], 1),
+    ], 1)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    images = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    contrast, bright = torch.exp(uniform(-0.5, 0.5)), uniform(-40, 40)
+    images = (images - mean) * contrast[:, None, None, None] + mean + bright[:, None, None, None]
+    soft = functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
+    images = torch.where((uniform(0, 1) < 0.2)[:, None, None, None], soft, images)
+    images = images + torch.from_numpy(rng.normal(0, 1, images.shape).astype(np.float32)) * uniform(0, 8)[:, None, None, None]
+    for i in np.flatnonzero(rng.random(size) < 0.35):
+        h, w = rng.integers(6, 20, 2)
+        y, x = rng.integers(0, 48 - h), rng.integers(0, 48 - w)
+        images[i, :, y : y + h, x : x + w] = float(rng.uniform(0, 255))
+    return (images.clamp(0, 255) - 128) / 128

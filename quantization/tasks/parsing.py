@@ -1,0 +1,152 @@
+"""Parsing: CelebAMask-HQ's 19 classes in crops around the teacher's face boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgeface.labels import flip_labels
+
+from .. import augment
+from ..datasets import celebamask
+from ..label import load_labels
+from ..students.parsing import ParsingNet
+
+__all__ = ["ParsingTask"]
+
+_CLASSES = 19
+_RARE = (3, 14, 15, 16)  # eyeglasses, hat, earring, necklace
+
+
+class ParsingTask:
+    """Cross-entropy and per-class Dice in equal parts (SegFace, 2025); photos with rare classes are drawn more often."""
+
+    def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
+        self._recipe = recipe
+        self._size = int(recipe["size"])
+        root = data / "parsing/celebamask_hq"
+        found = load_labels(labels, "celebamask")
+        self._train, self._tuning, weights, pixels = [], [], [], np.zeros(_CLASSES)
+        for name, part, box in zip(found.names, found.parts, found.boxes, strict=True):
+            if part == "validation":
+                continue
+            sample = (celebamask.load_photo(root / "images", str(name)), celebamask.load_mask(root, str(name)), box)
+            if part == "tuning":
+                self._tuning.append(sample)
+                continue
+            counts = np.bincount(sample[1].ravel(), minlength=_CLASSES)
+            pixels += counts
+            self._train.append(sample)
+            weights.append(1 + float(recipe["rare"]) * sum(counts[c] > 40 for c in _RARE))
+        self._weights = np.array(weights) / sum(weights)
+        share = pixels / pixels.sum()
+        self._class_weights = torch.from_numpy((1 / (share + 1e-3)) ** 0.35).float()
+        self._class_weights /= (self._class_weights * torch.from_numpy(share)).sum().float()
+
+    def network(self) -> nn.Module:
+        return ParsingNet(self._recipe["widths"], self._recipe["decoder"])
+
+    def _matrix(self, box: NDArray[np.float32], jitter: tuple[float, float, float, float]) -> NDArray[np.float64]:
+        """Frame to crop; ``jitter`` is x, y (of the side), log scale, degrees."""
+        side = float(max(box[2:]))
+        centre = box[:2] + box[2:] / 2 + np.array(self._recipe["crop"]["shift"]) * side
+        side *= float(self._recipe["crop"]["scale"])
+        centre = centre + np.array(jitter[:2]) * side
+        scale, radians = self._size / side * np.exp(jitter[2]), np.radians(jitter[3])
+        cos, sin = np.cos(radians) * scale, np.sin(radians) * scale
+        matrix = np.array([[cos, sin, 0], [-sin, cos, 0]])
+        matrix[:, 2] = (self._size - 1) / 2 - matrix[:, :2] @ centre
+        return matrix
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
+        images = np.empty((size, self._size, self._size, 3), np.uint8)
+        masks = np.empty((size, self._size, self._size), np.uint8)
+        for i in range(size):
+            rgb, mask, box = self._train[rng.choice(len(self._train), p=self._weights)]
+            angle = float(rng.uniform(-35, 35)) if rng.random() < 0.3 else float(rng.normal(0, 8))
+            jitter = (*np.clip(rng.normal(0, 0.04, 2), -0.12, 0.12), float(np.clip(rng.normal(0, 0.12), -0.3, 0.35)), angle)
+            matrix = self._matrix(box, jitter)
+            images[i], masks[i] = self._warp(rgb, mask, matrix, int(rng.integers(3)))
+            if rng.random() < 0.5:
+                images[i] = images[i, :, ::-1]
+                masks[i] = _flip(masks[i])
+            images[i] = augment.degrade(images[i], rng, 0.8)
+            if rng.random() < 0.2:
+                other = self._train[rng.integers(len(self._train))][0]
+                filler = cv2.resize(other[: 200], (self._size, self._size), interpolation=cv2.INTER_AREA)
+                images[i], hidden = augment.occlude(images[i], rng, filler, (0.05, 0.18))
+                masks[i][hidden > 127] = 255  # what lies there is not annotated
+        image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
+        return {"image": image, "mask": torch.from_numpy(masks).long()}
+
+    def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
+        """Training crops as the runtime makes them: float32 [S, S, 3] in [-1, 127/128]."""
+        for rgb, mask, box in self._train[:: max(1, len(self._train) // count)]:
+            crop, _ = self._warp(rgb, mask, self._matrix(box, (0, 0, 0, 0)), 0)
+            yield (crop.astype(np.float32) - 128) / 128
+
+    def _warp(
+        self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], matrix: NDArray[np.float64], border: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
+        if scale < 0.5:
+            half = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            local = matrix.copy()
+            local[:, 2] += matrix[:, :2] @ np.full(2, 0.5)
+            local[:, :2] *= 2
+        else:
+            half, local = rgb, matrix
+        size = (self._size, self._size)
+        if border == 0:  # outside is black, as at run time, and annotated as background
+            image = cv2.warpAffine(half, local, size, borderValue=(0, 0, 0))
+            value = 0
+        else:
+            image = cv2.warpAffine(half, local, size, borderMode=cv2.BORDER_REPLICATE)
+            value = 255
+        labels = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderValue=value)
+        return image, labels
+
+    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        logits, mask = outputs[0], batch["mask"]
+        cross = functional.cross_entropy(logits, mask, weight=self._class_weights, ignore_index=255)
+        known = (mask != 255).unsqueeze(1)
+        truth = functional.one_hot(mask.clamp(max=_CLASSES - 1), _CLASSES).permute(0, 3, 1, 2) * known
+        guess = logits.softmax(1) * known
+        shared = (guess * truth).sum((0, 2, 3))
+        dice = 1 - (2 * shared + 1) / (guess.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
+        total = cross + dice.mean()
+        return total, {"cross": cross.item(), "dice": dice.mean().item()}
+
+    @torch.no_grad()
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Mean F1 over the 18 parts on the tuning photos, in the photo's pixels; 0 outside the crop."""
+        network.eval()
+        shared, guessed, true = np.zeros(_CLASSES), np.zeros(_CLASSES), np.zeros(_CLASSES)
+        for rgb, mask, box in self._tuning:
+            matrix = self._matrix(box, (0, 0, 0, 0))
+            crop, _ = self._warp(rgb, mask, matrix, 0)
+            image = (torch.from_numpy(crop).permute(2, 0, 1)[None].float() - 128) / 128
+            labels = network(image)[0][0].argmax(0).numpy().astype(np.uint8)
+            back = cv2.invertAffineTransform(matrix)
+            photo = cv2.warpAffine(labels, back, rgb.shape[1::-1], flags=cv2.INTER_NEAREST)
+            for c in range(_CLASSES):
+                shared[c] += np.sum((photo == c) & (mask == c))
+                guessed[c] += np.sum(photo == c)
+                true[c] += np.sum(mask == c)
+        f1 = 2 * shared / np.maximum(guessed + true, 1)
+        return {"f1": float(f1[1:].mean()), **{f"f1_{c}": float(f1[c]) for c in _RARE}}
+
+
+def _flip(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mirrored, left and right names exchanged; 255 stays."""
+    unknown = mask[:, ::-1] == 255
+    flipped = flip_labels(np.where(mask == 255, 0, mask).astype(np.uint8), "celebamask19")
+    return np.where(unknown, 255, flipped).astype(np.uint8)

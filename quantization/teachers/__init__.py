@@ -1,0 +1,1 @@
+"""Full-size teachers: published models that label what has no human label."""

@@ -1,0 +1,176 @@
+"""The training loop all students share: resumable at any step, logged, exponential moving average of the weights.
+
+Batch ``k`` of a run depends on the seed and ``k`` alone, so a resumed run sees the batches it would have seen.
+Autocast to bfloat16 and channels-last tensors make a CPU with AVX-512 BF16 train three times faster here.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Schedule", "Task", "fit", "load_weights", "save_weights"]
+
+
+class Task(Protocol):
+    """What a student learns from: its network, its batches, its loss, its validation figure."""
+
+    def network(self) -> nn.Module: ...
+
+    def batch(self, rng: np.random.Generator, size: int) -> Mapping[str, Tensor]: ...
+
+    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]: ...
+
+    def validate(self, network: nn.Module) -> dict[str, float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Steps, batch size, peak learning rate (one cosine cycle after a linear warm-up), decay, seed and intervals."""
+
+    steps: int
+    batch: int
+    rate: float
+    weight_decay: float = 0.02
+    warmup: int = 200
+    ema: float = 0.998
+    seed: int = 0
+    validate_every: int = 500
+    workers: int = 1
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def _prefetch(task: Task, schedule: Schedule, first: int, depth: int = 4) -> Iterator[Mapping[str, Tensor]]:
+    """Batches first, first+1, ... in order, made ahead by threads (OpenCV and numpy release the interpreter)."""
+    slots: list[queue.Queue[Any]] = [queue.Queue(depth) for _ in range(schedule.workers)]
+    stop = threading.Event()
+
+    def work(lane: int) -> None:
+        for step in range(first + lane, schedule.steps, schedule.workers):
+            if stop.is_set():
+                return
+            try:
+                slots[lane].put(task.batch(np.random.default_rng([schedule.seed, step]), schedule.batch))
+            except BaseException as fault:
+                slots[lane].put(fault)
+                return
+
+    for lane in range(schedule.workers):
+        threading.Thread(target=work, args=(lane,), daemon=True).start()
+    try:
+        for step in range(first, schedule.steps):
+            item = slots[(step - first) % schedule.workers].get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+
+
+def _save(path: Path, state: Mapping[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Writes the weights as float16 numpy arrays (.npz): what is committed beside a recipe."""
+    arrays = {k: v.detach().float().numpy() for k, v in network.state_dict().items() if "num_batches" not in k}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **{k: v.astype(np.float16) if "running_var" not in k else v for k, v in arrays.items()})
+
+
+def load_weights(network: nn.Module, path: Path) -> nn.Module:
+    """Loads what :func:`save_weights` wrote; the network is returned in evaluation mode."""
+    with np.load(path) as arrays:
+        state = {k: torch.from_numpy(arrays[k].astype(np.float32)) for k in arrays.files}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    if unexpected or [k for k in missing if "num_batches" not in k]:
+        raise ValueError(f"{path}: the weights are of another network; missing {missing}, unexpected {unexpected}")
+    return network.eval()
+
+
+def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Module:
+    """Trains ``task`` into the folder ``run`` (``checkpoint.pt``, ``log.jsonl``, ``weights.npz``), resuming there.
+
+    Returns the averaged network in evaluation mode.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(threads)
+    torch.manual_seed(schedule.seed)
+    network = task.network().to(memory_format=torch.channels_last)
+    average = copy.deepcopy(network).eval()
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=schedule.rate,
+        fused=True,
+    )
+    first = 0
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    log = (run / "log.jsonl").open("a", buffering=1)
+    started, sums = time.monotonic(), {}  # type: float, dict[str, float]
+    for step, batch in zip(range(first, schedule.steps), _prefetch(task, schedule, first), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate_at(step)
+        network.train()
+        image = batch["image"].to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs = network(image)
+        loss, terms = task.loss(tuple(o.float() for o in outputs), batch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        _update_average(average, network, min(schedule.ema, (1 + step) / (10 + step)))
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + value
+        done = step + 1
+        if done % schedule.validate_every == 0 or done == schedule.steps:
+            count = (done - 1) % schedule.validate_every + 1
+            row: dict[str, Any] = {"step": done, "seconds": round(time.monotonic() - started, 1)}
+            row |= {name: round(value / count, 5) for name, value in sums.items()}
+            row |= {f"val_{k}": round(v, 5) for k, v in task.validate(average).items()}
+            log.write(json.dumps(row) + "\n")
+            sums = {}
+            _save(checkpoint, {"network": network.state_dict(), "average": average.state_dict(),
+                               "optimizer": optimizer.state_dict(), "step": done})
+            save_weights(average, run / "weights.npz")
+    return average.eval()
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, network: nn.Module, keep: float) -> None:
+    slow, fast = list(average.state_dict().values()), list(network.state_dict().values())
+    real = [t.dtype.is_floating_point for t in slow]
+    torch._foreach_lerp_([s for s, r in zip(slow, real, strict=True) if r],
+                         [f for f, r in zip(fast, real, strict=True) if r], 1 - keep)
+    for s, f, r in zip(slow, fast, real, strict=True):
+        if not r:
+            s.copy_(f)
