@@ -12,6 +12,7 @@ import click
 
 from edgeface.cli.inputs import Failure, expand, printable
 from edgeface.cli.outputs import JsonLines, OutputError, OutputFolder, save_picture
+from edgeface.cli.quiet import without_remarks
 from edgeface.cli.report import NoReport, PlainReport, TableReport, Tally, VideoTally, progress
 from edgeface.errors import BundleError, DeviceError, EdgeFaceError
 
@@ -148,7 +149,7 @@ class _Job:
         from edgeface.frame import read_image
 
         frame = read_image(item.path)
-        result = tools.analyzer.analyze(frame)
+        result = self._analyze(frame, tools)
         self._take(result, tools)
         self.tally.pictures += 1
         self.report.picture(item.source, result)
@@ -167,7 +168,7 @@ class _Job:
             stack.callback(lambda: self.report.video(item.source, seen))  # also of a video that ends early
             writer: VideoWriter | None = None
             for frame in reader:
-                result = tools.analyzer.analyze(frame)
+                result = self._analyze(frame, tools)
                 self._take(result, tools)
                 seen.add(result)
                 if tools.folder is not None:
@@ -177,6 +178,12 @@ class _Job:
                         stack.callback(self._close_video, writer)
                     writer.write(_overlay(frame, result))
                 tools.show(item.source, seen.frames, reader.count)
+
+    def _analyze(self, frame: Frame, tools: _Tools) -> FrameResult:
+        if self.tally.frames:
+            return tools.analyzer.analyze(frame)
+        with without_remarks():  # the runtime is loaded with the first frame
+            return tools.analyzer.analyze(frame)
 
     def _close_video(self, writer: VideoWriter) -> None:
         writer.close()

@@ -21,6 +21,7 @@ from edgeface import cli as cli_module
 from edgeface.cli import main
 from edgeface.cli.inputs import expand, printable
 from edgeface.cli.outputs import OutputError, OutputFolder, save_picture
+from edgeface.cli.quiet import without_remarks
 from edgeface.cli.report import TableReport
 from edgeface.labels import FER8
 
@@ -501,7 +502,7 @@ def test_control_c_ends_the_program_cleanly(folder):
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=60)
+        rest, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130
     assert len(_lines((first + rest).decode())) < 900
     assert b"Traceback" not in err
@@ -588,7 +589,21 @@ def test_a_picture_off_a_terminal_needs_no_rich(folder):
         f"assert main(['analyze', '--bundle', {str(_BUNDLE)!r}, {str(folder / 'a.png')!r}]) == 0\n"
         "assert 'rich' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=_ROOT, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=_ROOT, capture_output=True)
+    assert done.stderr == b""  # nor does the native runtime remark on itself
+
+
+def test_only_remarks_are_held_back(capfd):
+    def remark():
+        with without_remarks():
+            os.write(2, b"INFO: kernels\nWARNING: hot\n")
+            print("own words", file=sys.stderr)
+            raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        remark()
+    os.write(2, b"INFO: after\n")
+    assert sorted(capfd.readouterr().err.splitlines()) == ["INFO: after", "WARNING: hot", "own words"]
 
 
 # models
