@@ -193,6 +193,49 @@ def test_what_is_no_picture_is_told_by_name(data: bytes, message: str) -> None:
         decode_image(data, source="upload 7")
 
 
+def test_a_bmp_of_the_oldest_kind_is_read() -> None:
+    rows = b"".join(row[:, ::-1].tobytes() for row in PICTURE[::-1])
+    old = b"BM" + struct.pack("<IIIIHHHH", 26 + len(rows), 0, 26, 12, 64, 48, 1, 24) + rows
+    assert distance(decode_image(old), PICTURE) == 0
+    with pytest.raises(FrameError, match="truncated BMP"):
+        decode_image(old[:20])
+
+
+def altered(kind: str, at: int, value: bytes) -> bytes:
+    data = bytearray(encode(IMAGE, kind))
+    data[at : at + len(value)] = value
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(altered("BMP", 18, b"\0\0\0\0"), "damaged BMP, its header says 0 x 48", id="no-width"),
+        pytest.param(
+            altered("BMP", 18, b"\xff\xff\xff\xff"), "damaged BMP, its header says -1", id="negative"
+        ),
+        pytest.param(altered("BMP", 28, b"\x11\0"), "BMP", id="bmp-of-17-bits"),
+        pytest.param(altered("BMP", 30, b"\x09"), "BMP", id="bmp-of-unknown-packing"),
+        pytest.param(altered("PNG", 12, b"IDAT"), "damaged PNG, it does not begin", id="png-without-header"),
+        pytest.param(
+            altered("WEBP", 23, b"\0"), "damaged WebP, its first frame", id="webp-without-start-code"
+        ),
+        pytest.param(altered("WEBP", 4, b"\xff\xff"), "truncated WebP", id="webp-that-promises-more"),
+        pytest.param(altered("WEBP", 16, b"\xff\xff"), "truncated WebP", id="webp-part-that-promises-more"),
+        pytest.param(
+            altered("JPEG", 2, b"\0"), "damaged JPEG, there is no marker at byte 2", id="jpeg-marker"
+        ),
+        pytest.param(
+            b"\xff\xd8\xff\xda\0\2\xff\xd9", "damaged JPEG, its size is missing", id="jpeg-scan-first"
+        ),
+        pytest.param(b"\xff\xd8\xff\xc0\0\1\xff\xd9", "truncated JPEG", id="jpeg-length-below-2"),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(FrameError, match=message):
+        decode_image(data)
+
+
 def test_limits_are_kept_at_the_pixel() -> None:
     data = encode(IMAGE, "PNG")
     assert decode_image(data, ImageLimits(len(data), 64 * 48, 64)).width == 64
