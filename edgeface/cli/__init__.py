@@ -165,7 +165,10 @@ def _analyze(json_: str | None, **options: Any) -> int:
 )
 @_bundle_option
 def _models(card: str | None, as_json: bool, bundle: Path | None) -> int:
-    """List the models that are built in: size, digest, licence and measured quality."""
+    """List the models that are built in.
+
+    Each with its size, SHA-256, licence and measured quality; --card tells how one was made and may be used.
+    """
     from edgeface.cli.models import card_text, show
 
     if card is None:
