@@ -54,7 +54,7 @@ def mutant(data, chance):
 
 def limits_for(data):
     # Lossless WebP, WebP canvases and run-length BMP hold large flat pictures in a few bytes, so that no
-    # claim of theirs can be refused by length: there only the limit bounds the cost (50 megapixels by default).
+    # claim of theirs can be refused by length: only the limit bounds the cost (50 megapixels unless told).
     flat = data[12:16] in (b"VP8L", b"VP8X") or (data[:2] == b"BM" and data[30:31] not in (b"\0", b"\3"))
     return ImageLimits(max_pixels=500_000) if flat else ImageLimits()
 
