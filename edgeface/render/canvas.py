@@ -60,13 +60,17 @@ def text_mask(text: str, cap: int, bold: bool = False) -> Picture:
     """
     factor = 2 if _TRUE_TYPE else 4
     per_scale, descent = _reference()
-    scale = cap * factor / per_scale
     weight = (2 if bold else 1) if _TRUE_TYPE else max(1, round(cap * factor * (0.15 if bold else 0.105)))
+    # bare strokes are as much higher than asked as they are thick, half of it at either end
+    extra = 0 if _TRUE_TYPE else weight
+    scale = (cap * factor - extra) / per_scale
     (width, _), _ = cv2.getTextSize(text, _FONT, scale, weight)
     rows = cap + 2 * _above(cap) + round(descent * cap / per_scale)
     # a few columns more than measured: some glyphs reach beyond their advance width
     ink = np.zeros((rows * factor, width + 4 * factor), np.uint8)
-    cv2.putText(ink, text, (factor, (cap + _above(cap)) * factor), _FONT, scale, 255, weight, cv2.LINE_AA)
+    cv2.putText(
+        ink, text, (factor, (cap + _above(cap)) * factor - extra // 2), _FONT, scale, 255, weight, cv2.LINE_AA
+    )
     columns = -(-ink.shape[1] // factor)
     mask = np.asarray(cv2.resize(ink, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
     used = np.flatnonzero(mask.max(axis=0))
