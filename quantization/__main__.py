@@ -112,5 +112,17 @@ def evaluate(
     out.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
 
 
+@main.command()
+@click.option("--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=_BUNDLE)
+@click.option("--benchmark", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              default=_HERE.parent / "benchmarks" / "results" / "facemesh-x86-64.json", show_default=True)
+def tables(bundle: Path, benchmark: Path) -> None:
+    """Rewrite the README's tables from the metrics, the bundle and the benchmark's result."""
+    from .tables import rewrite
+
+    readme = _HERE.parent / "README.md"
+    readme.write_text(rewrite(readme.read_text(), _METRICS, bundle, benchmark))
+
+
 if __name__ == "__main__":
     main()
