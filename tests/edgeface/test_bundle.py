@@ -75,7 +75,9 @@ def test_a_header_that_is_not_json_cannot_be_written(bad: object) -> None:
 
 def test_what_cannot_be_read_cannot_be_written(tiny: bytes) -> None:
     header, _ = opened(tiny)
-    contents = {item["name"]: Bundle.from_bytes(tiny).artifact(item["name"]) for item in header.pop("artifacts")}
+    contents = {
+        item["name"]: Bundle.from_bytes(tiny).artifact(item["name"]) for item in header.pop("artifacts")
+    }
     with pytest.raises(BundleError, match="unknown key 'surprise'"):
         encode_bundle({**header, "surprise": 1}, contents)
 
@@ -136,7 +138,14 @@ def test_a_wrong_value_is_refused_with_its_place(
 
 def test_every_required_key_is_missed(tiny: bytes) -> None:
     header, body = opened(tiny)
-    for path in (("name",), ("models",), ("artifacts",), (*MODEL, "input"), (*MODEL, "input", "mean"), (*MODEL, "crop")):
+    for path in (
+        ("name",),
+        ("models",),
+        ("artifacts",),
+        (*MODEL, "input"),
+        (*MODEL, "input", "mean"),
+        (*MODEL, "crop"),
+    ):
         poorer: Any = copy.deepcopy(header)
         place = poorer
         for key in path[:-1]:

@@ -27,7 +27,9 @@ def test_formats_that_nobody_opens_are_named() -> None:
         select("auto", frozenset({"tflite", "engine"}))
 
 
-@pytest.mark.parametrize("backend", [LiteRTBackend(), ScriptedBackend({"expression": {}})], ids=lambda b: b.name)
+@pytest.mark.parametrize(
+    "backend", [LiteRTBackend(), ScriptedBackend({"expression": {}})], ids=lambda b: b.name
+)
 def test_shipped_backends_keep_to_the_protocol(backend: Backend) -> None:
     assert isinstance(backend, Backend)
     bundle = Bundle.load(TINY)

@@ -17,9 +17,7 @@ def photo(height: int, width: int) -> np.ndarray:
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-@given(
-    x=st.floats(-50, 500), y=st.floats(-50, 500), side=st.floats(0.1, 400)
-)
+@given(x=st.floats(-50, 500), y=st.floats(-50, 500), side=st.floats(0.1, 400))
 def test_a_window_is_the_nearest_whole_square(x: float, y: float, side: float) -> None:
     window = Window.around((x, y), side)
     assert window.width == window.height >= 1

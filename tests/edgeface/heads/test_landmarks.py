@@ -1,0 +1,103 @@
+"""Landmarks come back to the frame from wherever their crop was."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeface.bundle import Bundle, ModelSpec
+from edgeface.errors import BundleError
+from edgeface.heads.landmarks import LandmarksHead
+from edgeface.results import BBox
+from tests.bundles import TINY, rescaled, stored
+
+
+@pytest.fixture(scope="module")
+def spec() -> ModelSpec:
+    tiny = Bundle.load(TINY).model("landmarks")
+    scaled = rescaled(tiny, points=(0.002, 5), visibility=(0.05, -3), presence=(0.05, 7))
+    mean = np.random.default_rng(1).uniform(0.2, 0.8, (68, 2)).round(4).tolist()
+    return dataclasses.replace(scaled, head={"mean_shape": mean, "residual_scale": 0.5})
+
+
+@pytest.mark.parametrize("roll", [0.0, 15.0, -15.0, 25.0, -90.0, 180.0])
+def test_points_are_mean_plus_residual_in_the_frame(spec: ModelSpec, roll: float) -> None:
+    rng = np.random.default_rng(2)
+    residual = rng.uniform(-0.2, 0.2, (68, 2)).round(3)
+    logits = rng.uniform(-4, 4, 68)
+    outputs = {
+        "points": stored(spec.output("points"), residual),
+        "visibility": stored(spec.output("visibility"), logits),
+        "presence": stored(spec.output("presence"), [3.0]),
+    }
+    head, rgb, box = LandmarksHead(spec), np.zeros((300, 400, 3), np.uint8), BBox(100, 80, 60, 90)
+    _, crop = head.prepare(rgb, box, roll)
+    found = head.decode(outputs, crop)
+    assert spec.crop is not None
+    assert crop.scale == pytest.approx(spec.input.width / (spec.crop.scale * 90), rel=0.01)
+    turned = abs(roll) > spec.crop.align_above
+    assert (abs(crop.matrix[0, 1]) > 1e-9 or roll == 180.0) == turned
+    unit = np.array(spec.head["mean_shape"]) + 0.5 * residual
+    expected = crop.inverse().apply(unit * [spec.input.width, spec.input.height] - 0.5)
+    np.testing.assert_allclose(found.points, expected, atol=0.15)
+    np.testing.assert_allclose(found.visibility, 1 / (1 + np.exp(-logits)), atol=0.01)
+    assert found.presence == pytest.approx(1 / (1 + np.exp(-3.0)), abs=0.01)
+
+
+def test_the_crop_is_centred_on_the_box_and_shifted(spec: ModelSpec) -> None:
+    assert spec.crop is not None
+    rgb, box = np.zeros((300, 400, 3), np.uint8), BBox(100, 80, 60, 90)
+    _, crop = LandmarksHead(spec).prepare(rgb, box, 0.0)
+    middle = np.array([[(spec.input.width - 1) / 2, (spec.input.height - 1) / 2]])
+    x, y = crop.inverse().apply(middle)[0]
+    # Snapped to whole pixels: within half a pixel.
+    assert x == pytest.approx(130 + 90 * spec.crop.shift[0], abs=0.51)
+    assert y == pytest.approx(125 + 90 * spec.crop.shift[1], abs=0.51)
+
+
+def test_a_crop_over_the_edge_is_black_there(spec: ModelSpec) -> None:
+    rgb = np.full((100, 100, 3), 255, np.uint8)
+    tensors, _ = LandmarksHead(spec).prepare(rgb, BBox(-30, 20, 60, 60), 0.0)
+    image = tensors[spec.input.name][0].astype(int) + 128
+    assert image[:, : image.shape[1] // 3].max() == 0
+    assert image[:, -4:].min() == 255
+
+
+def test_a_result_does_not_change_with_the_next_frame(spec: ModelSpec) -> None:
+    head, rgb = LandmarksHead(spec), np.zeros((100, 100, 3), np.uint8)
+    outputs = {o.name: np.zeros(o.shape, np.int8) for o in spec.outputs}
+    _, crop = head.prepare(rgb, BBox(20, 20, 50, 50), 0.0)
+    first = head.decode(outputs, crop)
+    before = first.points.copy()
+    for value in outputs.values():
+        value[:] = 50
+    head.decode(outputs, crop)
+    np.testing.assert_array_equal(first.points, before)
+    assert not first.points.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mean_shape": [[0.5, 0.5]] * 67},
+        {"mean_shape": [[0.5]] * 68},
+        {"mean_shape": [[0.5, "x"]] * 68},
+        {"mean_shape": [[0.5, 99.0]] * 68},
+        {"mean_shape": 3},
+        {"residual_scale": 0},
+        {"residual": 1},
+    ],
+    ids=str,
+)
+def test_a_wrong_head_is_a_bundle_error(spec: ModelSpec, change: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match=r"models\.landmarks\.head"):
+        LandmarksHead(dataclasses.replace(spec, head={**spec.head, **change}))
+
+
+def test_a_model_needs_its_crop(spec: ModelSpec) -> None:
+    head = LandmarksHead(dataclasses.replace(spec, crop=None))
+    with pytest.raises(BundleError, match=r"models\.landmarks\.crop"):
+        head.prepare(np.zeros((9, 9, 3), np.uint8), BBox(1, 1, 5, 5), 0.0)
