@@ -14,14 +14,16 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeface.geometry import iou_matrix
 from edgeface.labels import IBUG68
 
 from .datasets import lfpw
 from .splits import read_split
 from .teachers.facemesh import FaceMesh, RidgeMap, mirrored
+from .teachers.ultraface import UltraFace
 from .teachers.yunet import YuNet
 
-__all__ = ["Labels", "Source", "SOURCES", "label_all", "load_labels"]
+__all__ = ["Labels", "Source", "SOURCES", "label_all", "label_faces", "load_labels"]
 
 Array = NDArray[np.float32]
 
@@ -69,7 +71,7 @@ def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | Non
     wide, near = YuNet(teachers / "yunet_n_640_640.onnx"), YuNet(teachers / "yunet_n_320_320.onnx")
     mesh = FaceMesh(teachers / "mediapipe_face_landmarker.task")
     if not (out / "lfpw_faces.npz").exists():
-        _every_face(data, wide, out / "lfpw_faces.npz")
+        label_faces(data, teachers, out / "lfpw_faces.npz")
     ridge: RidgeMap | None = None
     for source in SOURCES if only is None else [s for s in SOURCES if s.split in only]:
         path = out / f"{source.split}.npz"
@@ -86,15 +88,22 @@ def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | Non
         click.echo(f"{source.split}: {len(rows)} faces of {len(read_split(source.split))} images")
 
 
-def _every_face(data: Path, detector: YuNet, path: Path) -> None:
-    """All faces of LFPW's photos down to a doubtful score: what to find, and where not to look for a background."""
-    columns: dict[str, list[Array]] = {"names": [], "boxes": [], "scores": [], "keypoints": []}
+def label_faces(data: Path, teachers: Path, path: Path) -> None:
+    """All faces of LFPW's photos by YuNet, down to a doubtful score, and whether UltraFace agrees on each (IoU >= 0.5).
+
+    Agreed ones are what the detection student is graded by; doubtful ones say where not to look for a background.
+    """
+    detector, second = YuNet(teachers / "yunet_n_640_640.onnx"), UltraFace(teachers / "ultralight_version-RFB-320.onnx")
+    columns: dict[str, list[NDArray[np.generic]]] = {k: [] for k in ("names", "boxes", "scores", "keypoints", "agreed")}
     for item in read_split("lfpw"):
-        found = detector.detect(lfpw.load_photo(data / "landmarks/lfpw/trainset", item.name), 0.3)
+        rgb = lfpw.load_photo(data / "landmarks/lfpw/trainset", item.name)
+        found, (others, _) = detector.detect(rgb, 0.3), second.detect(rgb)
         columns["names"].append(np.full(len(found), item.name))
         columns["boxes"].append(found.boxes)
         columns["scores"].append(found.scores)
         columns["keypoints"].append(found.keypoints)
+        overlap = iou_matrix(found.boxes, others)
+        columns["agreed"].append((overlap >= 0.5).any(1) if len(others) else np.zeros(len(found), np.bool_))
     np.savez_compressed(path, **{k: np.concatenate(v) for k, v in columns.items()})
 
 
