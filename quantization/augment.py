@@ -15,7 +15,7 @@ Image = NDArray[np.uint8]
 
 
 def degrade(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
-    """Colour, contrast, gamma, darkness, blur (focus and motion), low resolution, noise, JPEG: each now and then."""
+    """Colour, contrast, gamma, darkness, blur (focus, motion), few pixels, noise, JPEG: each now and then."""
     x = image
     if rng.random() < 0.85:
         x = _tone(x, rng, strength)
@@ -30,15 +30,21 @@ def degrade(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Im
         kernel = np.zeros((length, length), np.float32)
         angle = rng.uniform(0, np.pi)
         half = (length - 1) / 2
-        ends = [(round(half + s * half * np.cos(angle)), round(half + s * half * np.sin(angle))) for s in (-1, 1)]
+        ends = [
+            (round(half + s * half * np.cos(angle)), round(half + s * half * np.sin(angle))) for s in (-1, 1)
+        ]
         cv2.line(kernel, ends[0], ends[1], 1.0)
         x = cv2.filter2D(x, -1, kernel / kernel.sum())
     elif roll < 0.34 * strength:
         factor = float(rng.uniform(0.3, 0.8))
-        small = cv2.resize(x, (max(8, int(width * factor)), max(8, int(height * factor))), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            x, (max(8, int(width * factor)), max(8, int(height * factor))), interpolation=cv2.INTER_AREA
+        )
         x = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.3 * strength:
-        grain = rng.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32) * float(rng.uniform(2, 14))
+        grain = rng.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32) * float(
+            rng.uniform(2, 14)
+        )
         kind = cv2.INTER_NEAREST if rng.random() < 0.3 else cv2.INTER_LINEAR
         x = cv2.add(x, cv2.resize(grain, (width, height), interpolation=kind), dtype=cv2.CV_8U)
     if rng.random() < 0.2 * strength:
@@ -59,7 +65,9 @@ def _tone(image: Image, rng: np.random.Generator, strength: float) -> Image:
     return cv2.LUT(image, np.ascontiguousarray(table[None]))
 
 
-def polygon_mask(shape: tuple[int, int], rng: np.random.Generator, centre: NDArray[np.float64], radius: float) -> Image:
+def polygon_mask(
+    shape: tuple[int, int], rng: np.random.Generator, centre: NDArray[np.float64], radius: float
+) -> Image:
     """A random blob, bar or box as a mask uint8 [H, W] of 0 and 255."""
     mask = np.zeros(shape, np.uint8)
     kind = rng.integers(3)
@@ -71,15 +79,20 @@ def polygon_mask(shape: tuple[int, int], rng: np.random.Generator, centre: NDArr
         cv2.fillPoly(mask, [corners.round().astype(np.int32)], 255)
     else:
         along, across = (radius * 3, radius * 0.35) if kind == 1 else (radius, radius * rng.uniform(0.5, 1))
-        box = cv2.boxPoints(((float(centre[0]), float(centre[1])), (2 * along, 2 * across), float(np.degrees(angle))))
+        box = cv2.boxPoints(
+            ((float(centre[0]), float(centre[1])), (2 * along, 2 * across), float(np.degrees(angle)))
+        )
         cv2.fillPoly(mask, [box.round().astype(np.int32)], 255)
     return mask
 
 
-def occlude(image: Image, rng: np.random.Generator, filler: Image, radius: tuple[float, float]) -> tuple[Image, Image]:
+def occlude(
+    image: Image, rng: np.random.Generator, filler: Image, radius: tuple[float, float]
+) -> tuple[Image, Image]:
     """Puts one thing in front of the picture; returns it and the mask uint8 [H, W] of what is hidden.
 
-    The thing is a piece of ``filler`` (another photo of the same size) or a plain or skin-like colour with a soft edge.
+    The thing is a piece of ``filler`` (another photo of the same size) or a plain or skin-like colour with a
+    soft edge.
     """
     height, width = image.shape[:2]
     centre = rng.uniform((0, 0), (width, height))

@@ -56,7 +56,7 @@ def _network(recipe: dict[str, Any]) -> nn.Module:
 
 
 def build(recipes: Sequence[Path], data: Path, labels: Path, weights: Path, metrics: Path) -> bytes:
-    """The bundle of the recipes' students; figures come from ``metrics`` (what ``evaluate`` wrote), if it is there."""
+    """The bundle of the recipes' students; figures come from ``metrics`` (by ``evaluate``), if there."""
     figures = json.loads(metrics.read_text()) if metrics.exists() else {}
     students = []
     for path in recipes:
@@ -72,12 +72,18 @@ def build(recipes: Sequence[Path], data: Path, labels: Path, weights: Path, metr
     )
 
 
-def _student(recipe: dict[str, Any], task: StudentTask, weights: Path, figures: dict[str, dict[str, float]]) -> Student:
+def _student(
+    recipe: dict[str, Any], task: StudentTask, weights: Path, figures: dict[str, dict[str, float]]
+) -> Student:
     name, deploy = recipe["task"], recipe["deploy"]
     trained = load_weights(_network(recipe), weights / f"{name}.npz")
     network = trained.deployed() if hasattr(trained, "deployed") else trained
-    exported = export_student(network, type(network).outputs, task.calibration(int(deploy["calibration"])),
-                              min_sqnr_db=float(deploy.get("min_sqnr_db", 10.0)))
+    exported = export_student(
+        network,
+        type(network).outputs,
+        task.calibration(int(deploy["calibration"])),
+        min_sqnr_db=float(deploy.get("min_sqnr_db", 10.0)),
+    )
     int8 = figures.get("int8", {})
     return Student(
         task=name,
@@ -106,6 +112,8 @@ def _card(name: str, figures: dict[str, dict[str, float]], size: int) -> str:
     text = (_CARDS / f"{name}.md").read_text()
     rows = ["| figure | int8 | fp32 |", "|---|---|---|"]
     fp32 = figures.get("fp32", {})
-    rows += [f"| {k} | {v:.4g} | {fp32[k]:.4g} |" if k in fp32 else f"| {k} | {v:.4g} | |"
-             for k, v in figures.get("int8", {}).items()]
+    rows += [
+        f"| {k} | {v:.4g} | {fp32[k]:.4g} |" if k in fp32 else f"| {k} | {v:.4g} | |"
+        for k, v in figures.get("int8", {}).items()
+    ]
     return text.replace("{figures}", "\n".join(rows)).replace("{size}", f"{size:,} bytes")

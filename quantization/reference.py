@@ -1,4 +1,4 @@
-"""The float networks behind the runtime's own seam, so that fp32 and int8 are graded by the same public API."""
+"""The float networks behind the runtime's own seam, so that the same public API grades fp32 and int8."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["TorchBackend"]
 
 
 class TorchBackend:
-    """Runs a PyTorch network per task; what it returns is float, in the stored units of the int8 model's outputs.
+    """Runs a PyTorch network per task; returns floats in the stored units of the int8 model's outputs.
 
-    The parsing logits are the exception: its head works on bytes, so the winning class is returned as 127 and the
-    others as -128, which decodes to exactly the float network's labels.
+    The parsing logits are the exception: its head works on bytes, so the winning class is returned as 127
+    and the others as -128, which decodes to exactly the float network's labels.
     """
 
     name = "torch"
@@ -42,7 +42,9 @@ class _TorchSession:
 
     @torch.no_grad()
     def run(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
-        image = torch.from_numpy(np.asarray(tensors[self._spec.input.name], np.float32) / 128).permute(0, 3, 1, 2)
+        image = torch.from_numpy(np.asarray(tensors[self._spec.input.name], np.float32) / 128).permute(
+            0, 3, 1, 2
+        )
         with self._lock:
             outputs = [o.permute(0, 2, 3, 1).numpy() for o in self._network(image)]
         names = type(self._network).outputs

@@ -1,8 +1,8 @@
-"""Composed scenes for the detector: real photos, mosaics of them, and cut-out heads pasted at many scales and turns.
+"""Composed scenes for the detector: photos, mosaics of them, and cut-out heads at many scales and turns.
 
-Every scene is made at the network's input size. Labels are the teacher's boxes and points, carried through each
-transformation; a doubtful box, or a face mostly hidden by a later one, is marked to be ignored rather than called
-background.
+Every scene is made at the network's input size. Labels are the teacher's boxes and points, carried through
+each transformation; a doubtful box, or a face mostly hidden by a later one, is marked to be ignored rather
+than called background.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SURE = 0.6  # a teacher's score from which a face is taught
 
 @dataclass(frozen=True, slots=True)
 class _Pyramid:
-    """An image at full, half, quarter and eighth size, so that shrinking it neither aliases nor costs much."""
+    """An image at full, half, quarter and eighth size: shrinking it neither aliases nor costs much."""
 
     levels: tuple[NDArray[np.uint8], ...]
 
@@ -41,13 +41,18 @@ class _Pyramid:
         return cls(tuple(levels))
 
     def warp(
-        self, matrix: NDArray[np.float64], size: tuple[int, int], border: int = cv2.BORDER_CONSTANT,
+        self,
+        matrix: NDArray[np.float64],
+        size: tuple[int, int],
+        border: int = cv2.BORDER_CONSTANT,
         under: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
-        """The image through ``matrix`` (of its full size), sampled from the level that is just large enough."""
+        """The image through ``matrix`` (of its full size), sampled from the level just large enough."""
         scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
         k = int(np.clip(np.floor(np.log2(1 / max(scale, 1e-6)) + 0.2), 0, 3))
-        return cv2.warpAffine(self.levels[k], _after_resize(matrix, 2.0**k), size, dst=under, borderMode=border)
+        return cv2.warpAffine(
+            self.levels[k], _after_resize(matrix, 2.0**k), size, dst=under, borderMode=border
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class SceneMaker:
     # where scenes come from
 
     def _photo(self, rng: np.random.Generator, width: int | None = None, height: int | None = None) -> Scene:
-        """A photo scaled so that its main face has a side drawn log-uniformly, placed anywhere it still shows."""
+        """A photo scaled so that its main face's side is drawn log-uniformly, anywhere it still shows."""
         width, height = width or self.width, height or self.height
         photo = self._photos[rng.integers(len(self._photos))]
         main = int(np.argmax(photo.boxes[:, 3] * (photo.scores > _SURE)))
@@ -136,7 +141,11 @@ class SceneMaker:
         image = photo.rgb.warp(matrix, (width, height), cv2.BORDER_TRANSPARENT, back)
         scene = Scene(image)
         for box, score, points in zip(photo.boxes, photo.scores, photo.points, strict=True):
-            scene.add(_turn_box(box, matrix, scale, angle), points @ matrix[:, :2].T + matrix[:, 2], bool(score > _SURE))
+            scene.add(
+                _turn_box(box, matrix, scale, angle),
+                points @ matrix[:, :2].T + matrix[:, 2],
+                bool(score > _SURE),
+            )
         return scene
 
     def _mosaic(self, rng: np.random.Generator) -> Scene:
@@ -168,10 +177,16 @@ class SceneMaker:
             matrix = _turn(scale, angle, middle, target)
             self._paste(rng, scene, cutout, matrix)
             _hide(scene, _turn_box(cutout.box, matrix, scale, angle))
-            scene.add(_turn_box(cutout.box, matrix, scale, angle), cutout.points @ matrix[:, :2].T + matrix[:, 2], True)
+            scene.add(
+                _turn_box(cutout.box, matrix, scale, angle),
+                cutout.points @ matrix[:, :2].T + matrix[:, 2],
+                True,
+            )
         return scene
 
-    def _paste(self, rng: np.random.Generator, scene: Scene, cutout: Cutout, matrix: NDArray[np.float64]) -> None:
+    def _paste(
+        self, rng: np.random.Generator, scene: Scene, cutout: Cutout, matrix: NDArray[np.float64]
+    ) -> None:
         rows, columns = cutout.alpha.levels[0].shape
         corners = np.array([[0, 0], [columns, 0], [0, rows], [columns, rows]], np.float64)
         spread = corners @ matrix[:, :2].T + matrix[:, 2]
@@ -184,18 +199,24 @@ class SceneMaker:
         size = (int(x1 - x0), int(y1 - y0))
         head = cutout.rgb.warp(local, size, cv2.BORDER_REPLICATE)
         if rng.random() < 0.5:  # its own light
-            head = cv2.convertScaleAbs(head, alpha=float(rng.uniform(0.55, 1.25)), beta=float(rng.uniform(-20, 20)))
+            head = cv2.convertScaleAbs(
+                head, alpha=float(rng.uniform(0.55, 1.25)), beta=float(rng.uniform(-20, 20))
+            )
         cover = cutout.alpha.warp(local, size).astype(np.uint16)[:, :, None]
         under = scene.image[y0:y1, x0:x1]
         scene.image[y0:y1, x0:x1] = ((head * cover + under * (255 - cover)) // 255).astype(np.uint8)
 
-    def _background(self, rng: np.random.Generator, width: int | None = None, height: int | None = None) -> NDArray[np.uint8]:
+    def _background(
+        self, rng: np.random.Generator, width: int | None = None, height: int | None = None
+    ) -> NDArray[np.uint8]:
         """A piece of a photo that touches no face, however small; now and then a plain or noisy plane."""
         width, height = width or self.width, height or self.height
         if rng.random() < 0.08:
-            plane = cv2.resize(rng.integers(0, 256, (int(rng.integers(1, 9)), int(rng.integers(1, 9)), 3), dtype=np.uint8),
-                               (width, height), interpolation=cv2.INTER_CUBIC)
-            return plane
+            return cv2.resize(
+                rng.integers(0, 256, (int(rng.integers(1, 9)), int(rng.integers(1, 9)), 3), dtype=np.uint8),
+                (width, height),
+                interpolation=cv2.INTER_CUBIC,
+            )
         for _ in range(40):
             photo = self._photos[rng.integers(len(self._photos))]
             rows, columns = photo.rgb.levels[0].shape[:2]
@@ -223,7 +244,9 @@ class SceneMaker:
             n = int(rng.integers(3, 5))
             rgb = cutout.rgb.levels[0]
             side = min(rgb.shape[:2]) // n
-            tiles = [rgb[i * side : (i + 1) * side, j * side : (j + 1) * side] for i in range(n) for j in range(n)]
+            tiles = [
+                rgb[i * side : (i + 1) * side, j * side : (j + 1) * side] for i in range(n) for j in range(n)
+            ]
             order = rng.permutation(n * n)
             rows = [np.concatenate([tiles[k] for k in order[i * n : (i + 1) * n]], axis=1) for i in range(n)]
             size = int(np.exp(rng.uniform(np.log(16), np.log(0.7 * self.height))))
@@ -244,7 +267,9 @@ class SceneMaker:
         scene.image = np.ascontiguousarray(scene.image[:, ::-1])
         last = self.width - 1
         scene.boxes = [np.array([last - b[0] - b[2], b[1], b[2], b[3]], np.float32) for b in scene.boxes]
-        scene.points = [np.stack([last - p[[1, 0, 2, 4, 3], 0], p[[1, 0, 2, 4, 3], 1]], axis=1) for p in scene.points]
+        scene.points = [
+            np.stack([last - p[[1, 0, 2, 4, 3], 0], p[[1, 0, 2, 4, 3], 1]], axis=1) for p in scene.points
+        ]
 
     # what scenes are made of
 
@@ -256,13 +281,19 @@ class SceneMaker:
         for name in parts("lfpw", "train"):
             mine = names == name
             if mine.any() and scores[mine].max() > _SURE:
-                photos.append(_Photo(_Pyramid.of(lfpw.load_photo(root, name)), boxes[mine], scores[mine], points[mine]))
+                photos.append(
+                    _Photo(_Pyramid.of(lfpw.load_photo(root, name)), boxes[mine], scores[mine], points[mine])
+                )
         return photos
 
     def _load_cutouts(self, data: Path, labels: Path) -> list[Cutout]:
         cutouts = []
-        for split, folder in (("celebamask", "parsing/celebamask_hq/images"), ("celeba_hq", "parsing/celeba_hq_unlabelled"),
-                              ("utkface", "unlabelled/utkface"), ("youtube_faces", "landmarks/youtube_faces_68/images")):
+        for split, folder in (
+            ("celebamask", "parsing/celebamask_hq/images"),
+            ("celeba_hq", "parsing/celeba_hq_unlabelled"),
+            ("utkface", "unlabelled/utkface"),
+            ("youtube_faces", "landmarks/youtube_faces_68/images"),
+        ):
             found = load_labels(labels, split)
             rows = [i for i in range(len(found.names)) if found.parts[i] == "train" and found.scores[i] > 0.8]
             for i in rows[:: 3 if split in {"utkface", "youtube_faces"} else 1]:
@@ -281,7 +312,16 @@ def _oval(shape: tuple[int, int], box: Array) -> NDArray[np.uint8]:
     alpha = np.zeros(shape, np.uint8)
     centre = box[:2] + box[2:] / 2
     axes = (float(box[2]) * 0.75, float(box[3]) * 0.68)
-    cv2.ellipse(alpha, (round(float(centre[0])), round(float(centre[1]))), (round(axes[0]), round(axes[1])), 0, 0, 360, 255, -1)
+    cv2.ellipse(
+        alpha,
+        (round(float(centre[0])), round(float(centre[1]))),
+        (round(axes[0]), round(axes[1])),
+        0,
+        0,
+        360,
+        255,
+        -1,
+    )
     alpha[:, :3] = alpha[:, -3:] = 0
     alpha[:3], alpha[-3:] = 0, 0
     return cv2.GaussianBlur(alpha, (0, 0), 0.03 * float(box[3]))
@@ -293,8 +333,12 @@ def _shrink(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], box: Array, points
     rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
     low = (box[:2] + 0.5) * scale - 0.5
-    return Cutout(_Pyramid.of(rgb), _Pyramid.of(alpha), np.concatenate([low, box[2:] * scale]).astype(np.float32),
-                  ((points + 0.5) * scale - 0.5).astype(np.float32))
+    return Cutout(
+        _Pyramid.of(rgb),
+        _Pyramid.of(alpha),
+        np.concatenate([low, box[2:] * scale]).astype(np.float32),
+        ((points + 0.5) * scale - 0.5).astype(np.float32),
+    )
 
 
 def _turn(scale: float, angle: float, middle: Array, target: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -306,7 +350,7 @@ def _turn(scale: float, angle: float, middle: Array, target: NDArray[np.float64]
 
 
 def _after_resize(matrix: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """The matrix for an image shrunk by ``factor``: pixel centre x of it is factor * (x + 0.5) - 0.5 of the original."""
+    """The matrix for an image shrunk by ``factor``: its pixel x is factor * (x + 0.5) - 0.5 of before."""
     out = matrix.copy()
     out[:, 2] += matrix[:, :2] @ np.full(2, 0.5 * factor - 0.5)
     out[:, :2] *= factor
@@ -318,12 +362,14 @@ def _turn_box(box: Array, matrix: NDArray[np.float64], scale: float, angle: floa
     centre = matrix[:, :2] @ (box[:2] + box[2:] / 2) + matrix[:, 2]
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     half = box[2:] / 2 * scale
-    reach = np.sqrt(np.array([(half[0] * cos) ** 2 + (half[1] * sin) ** 2, (half[0] * sin) ** 2 + (half[1] * cos) ** 2]))
+    reach = np.sqrt(
+        np.array([(half[0] * cos) ** 2 + (half[1] * sin) ** 2, (half[0] * sin) ** 2 + (half[1] * cos) ** 2])
+    )
     return np.concatenate([centre - reach, 2 * reach]).astype(np.float32)
 
 
 def _hide(scene: Scene, box: Array) -> None:
-    """Faces that a new head covers by more than a third are to be ignored, by more than 0.7 no longer there."""
+    """Faces that a new head covers by over a third are to be ignored, by over 0.7 no longer there."""
     for i in reversed(range(len(scene.boxes))):
         other = scene.boxes[i]
         low, high = np.maximum(box[:2], other[:2]), np.minimum(box[:2] + box[2:], other[:2] + other[2:])

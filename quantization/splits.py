@@ -1,8 +1,9 @@
-"""Which image trains and which grades: fixed before training, by content, committed as lists of names and digests.
+"""Which image trains and which grades: fixed before training, by content, in lists of names and digests.
 
 An image's part follows from the SHA-256 of its pixels (of its person's name where names exist, so that
-persons do not cross), not from a random generator's state; exact duplicates keep their first occurrence in the
-grading part and are dropped from training. ``python -m quantization split`` writes the lists; readers only read them.
+persons do not cross), not from a random generator's state; exact duplicates keep their first occurrence in
+the grading part and are dropped from training. ``python -m quantization split`` writes the lists; readers
+only read them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from .pictures import read_picture
 
 __all__ = ["Item", "assign", "digest", "make_all", "near_duplicates", "parts", "read_split", "write_split"]
 
@@ -31,11 +34,11 @@ class Item:
 
 
 def digest(path: Path) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of the decoded RGB pixels: container metadata does not count."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise ValueError(f"{path}: not a readable image; remove it or fetch it again")
-    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes() + str(pixels.shape).encode()).hexdigest()[:16]
+    """The first 16 hexadecimal digits of the SHA-256 of the decoded pixels: metadata does not count."""
+    pixels = read_picture(path)
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes() + str(pixels.shape).encode()).hexdigest()[
+        :16
+    ]
 
 
 def near_duplicates(paths: Sequence[Path], threshold: float = 0.95) -> list[int]:
@@ -45,7 +48,7 @@ def near_duplicates(paths: Sequence[Path], threshold: float = 0.95) -> list[int]
     """
     thumbs = []
     for path in paths:
-        grey = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+        grey = read_picture(path, grey=True)
         thumb = cv2.resize(grey, (24, 24), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
         thumbs.append((thumb - thumb.mean()) / (np.linalg.norm(thumb - thumb.mean()) + 1e-6))
     matrix = np.stack(thumbs)
@@ -61,8 +64,9 @@ def assign(
 ) -> list[Item]:
     """Splits ``(name, digest, group)`` entries; a group (a person, or the digest itself) never crosses parts.
 
-    Groups are put in the order of the SHA-256 of ``seed`` and group; each part of ``sizes`` takes groups until it
-    holds its number of images (a group too large for it goes to ``rest``), what is left goes to ``rest``. Repeated digests are dropped after their first.
+    Groups are put in the order of the SHA-256 of ``seed`` and group; each part of ``sizes`` takes groups
+    until it holds its number of images (a group too large for it goes to ``rest``), what is left goes to
+    ``rest``. Repeated digests are dropped after their first.
     """
     groups: dict[str, list[tuple[str, str]]] = {}
     seen: set[str] = set()

@@ -1,7 +1,8 @@
-"""The training loop all students share: resumable at any step, logged, exponential moving average of the weights.
+"""The training loop all students share: resumable, logged, with an exponential moving average of the weights.
 
-Batch ``k`` of a run depends on the seed and ``k`` alone, so a resumed run sees the batches it would have seen.
-Autocast to bfloat16 and channels-last tensors make a CPU with AVX-512 BF16 train three times faster here.
+Batch ``k`` of a run depends on the seed and ``k`` alone, so a resumed run sees the batches it would have
+seen. Autocast to bfloat16 and channels-last tensors make a CPU with AVX-512 BF16 train three times faster
+here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import queue
 import threading
 import time
@@ -32,14 +32,16 @@ class Task(Protocol):
 
     def batch(self, rng: np.random.Generator, size: int) -> Mapping[str, Tensor]: ...
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]: ...
+    def loss(
+        self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]: ...
 
     def validate(self, network: nn.Module) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Steps, batch size, peak learning rate (one cosine cycle after a linear warm-up), decay, seed and intervals."""
+    """Steps, batch size, peak learning rate (linear warm-up, then one cosine), decay, seed, intervals."""
 
     steps: int
     batch: int
@@ -60,7 +62,7 @@ class Schedule:
 
 
 def _prefetch(task: Task, schedule: Schedule, first: int, depth: int = 4) -> Iterator[Mapping[str, Tensor]]:
-    """Batches first, first+1, ... in order, made ahead by threads (OpenCV and numpy release the interpreter)."""
+    """Batches first, first+1, ... in order, made ahead by threads (OpenCV and numpy release the GIL)."""
     slots: list[queue.Queue[Any]] = [queue.Queue(depth) for _ in range(schedule.workers)]
     stop = threading.Event()
 
@@ -70,7 +72,7 @@ def _prefetch(task: Task, schedule: Schedule, first: int, depth: int = 4) -> Ite
                 return
             try:
                 slots[lane].put(task.batch(np.random.default_rng([schedule.seed, step]), schedule.batch))
-            except BaseException as fault:
+            except BaseException as fault:  # noqa: BLE001  # raised again by the loop that waits for it
                 slots[lane].put(fault)
                 return
 
@@ -86,17 +88,42 @@ def _prefetch(task: Task, schedule: Schedule, first: int, depth: int = 4) -> Ite
         stop.set()
 
 
-def _save(path: Path, state: Mapping[str, Any]) -> None:
+def _save(
+    path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    state = {
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),  # of dropout
+        "step": step,
+    }
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
-    os.replace(partial, path)
+    partial.replace(path)
+
+
+def _resume(path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Puts everything back as it was; returns the step to go on with."""
+    state = torch.load(path, weights_only=True)
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state.get("random", torch.get_rng_state()))
+    return int(state["step"])
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
     """Writes the weights as float16 numpy arrays (.npz): what is committed beside a recipe."""
-    arrays = {k: v.detach().float().numpy() for k, v in network.state_dict().items() if "num_batches" not in k}
-    with path.open("wb") as file:
-        np.savez_compressed(file, **{k: v.astype(np.float16) if "running_var" not in k else v for k, v in arrays.items()})
+    arrays = {
+        k: v.detach().float().numpy() for k, v in network.state_dict().items() if "num_batches" not in k
+    }
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(
+            file, **{k: v.astype(np.float16) if "running_var" not in k else v for k, v in arrays.items()}
+        )
+    partial.replace(path)
 
 
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
@@ -105,12 +132,14 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
         state = {k: torch.from_numpy(arrays[k].astype(np.float32)) for k in arrays.files}
     missing, unexpected = network.load_state_dict(state, strict=False)
     if unexpected or [k for k in missing if "num_batches" not in k]:
-        raise ValueError(f"{path}: the weights are of another network; missing {missing}, unexpected {unexpected}")
+        raise ValueError(
+            f"{path}: the weights are of another network; missing {missing}, unexpected {unexpected}"
+        )
     return network.eval()
 
 
 def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Module:
-    """Trains ``task`` into the folder ``run`` (``checkpoint.pt``, ``log.jsonl``, ``weights.npz``), resuming there.
+    """Trains ``task`` into the folder ``run`` (``checkpoint.pt``, ``log.jsonl``, ``weights.npz``) or goes on.
 
     Returns the averaged network in evaluation mode.
     """
@@ -126,15 +155,8 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
         lr=schedule.rate,
         fused=True,
     )
-    first = 0
     checkpoint = run / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    log = (run / "log.jsonl").open("a", buffering=1)
+    first = _resume(checkpoint, network, average, optimizer) if checkpoint.exists() else 0
     started, sums = time.monotonic(), {}  # type: float, dict[str, float]
     for step, batch in zip(range(first, schedule.steps), _prefetch(task, schedule, first), strict=False):
         for group in optimizer.param_groups:
@@ -157,11 +179,12 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
             row: dict[str, Any] = {"step": done, "seconds": round(time.monotonic() - started, 1)}
             row |= {name: round(value / count, 5) for name, value in sums.items()}
             row |= {f"val_{k}": round(v, 5) for k, v in task.validate(average).items()}
-            log.write(json.dumps(row) + "\n")
+            with (run / "log.jsonl").open("a") as log:
+                log.write(json.dumps(row) + "\n")
             sums = {}
-            _save(checkpoint, {"network": network.state_dict(), "average": average.state_dict(),
-                               "optimizer": optimizer.state_dict(), "step": done})
+            # The checkpoint last: whoever finds it finds the weights of its step, too.
             save_weights(average, run / "weights.npz")
+            _save(checkpoint, network, average, optimizer, done)
     return average.eval()
 
 
@@ -169,8 +192,11 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
 def _update_average(average: nn.Module, network: nn.Module, keep: float) -> None:
     slow, fast = list(average.state_dict().values()), list(network.state_dict().values())
     real = [t.dtype.is_floating_point for t in slow]
-    torch._foreach_lerp_([s for s, r in zip(slow, real, strict=True) if r],
-                         [f for f, r in zip(fast, real, strict=True) if r], 1 - keep)
+    torch._foreach_lerp_(
+        [s for s, r in zip(slow, real, strict=True) if r],
+        [f for f, r in zip(fast, real, strict=True) if r],
+        1 - keep,
+    )
     for s, f, r in zip(slow, fast, real, strict=True):
         if not r:
             s.copy_(f)

@@ -1,7 +1,7 @@
 """Building blocks that a CPU's dense int8 kernels and an Edge TPU run well.
 
-A dense 3x3 multiply-add costs a fifth to a twelfth of a depthwise one on cores with dot products, so the blocks are
-plain residual ones; ReLU only, batch norm folds away, upsampling is bilinear by two.
+A dense 3x3 multiply-add costs a fifth to a twelfth of a depthwise one on cores with dot products, so the
+blocks are plain residual ones; ReLU only, batch norm folds away, upsampling is bilinear by two.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ __all__ = ["ConvBnRelu", "Residual", "stage", "upsample2"]
 class ConvBnRelu(nn.Sequential):
     """Convolution, batch norm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int | None = None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, padding: int | None = None
+    ) -> None:
         pad = kernel // 2 if padding is None else padding
         super().__init__(
             nn.Conv2d(inputs, outputs, kernel, stride, pad, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()

@@ -29,15 +29,20 @@ class _LevelHead(nn.Module):
 
 
 class DetectionNet(nn.Module):
-    """RGB frame [N, 3, 256, 320] to nine maps: score (logit), box (left, top, right, bottom distances in strides) and
-    points (five x, y offsets in units of two strides) for each stride.
+    """RGB frame [N, 3, 256, 320] to nine maps: score, box and points for each stride.
 
-    A feature pyramid (Lin et al., 2017) with bilinear upsampling; anchor-free, one prediction per cell as in FCOS.
+    A score is a logit; a box is left, top, right, bottom distances in strides; points are five x, y offsets
+    in units of two strides.
+
+    A feature pyramid (Lin et al., 2017) with bilinear upsampling; anchor-free, one prediction per cell as in
+    FCOS.
     """
 
     outputs = tuple(f"{kind}_{s}" for s in STRIDES for kind in ("score", "box", "kps"))
 
-    def __init__(self, widths: Sequence[int] = (8, 16, 32, 64, 96), blocks: Sequence[int] = (1, 2, 1), neck: int = 32):
+    def __init__(
+        self, widths: Sequence[int] = (8, 16, 32, 64, 96), blocks: Sequence[int] = (1, 2, 1), neck: int = 32
+    ):
         super().__init__()
         stem, second, *levels = widths
         self.stem = nn.Sequential(ConvBnRelu(3, stem, stride=2), ConvBnRelu(stem, second, stride=2))

@@ -12,11 +12,12 @@ __all__ = ["LandmarkNet"]
 
 
 class LandmarkNet(nn.Module):
-    """RGB crop [N, 3, 112, 112] to points [N, 136, 1, 1] (residual to the mean shape, in crops), visibility
-    [N, 68, 1, 1] and presence [N, 1, 1, 1] (logits).
+    """RGB crop [N, 3, 112, 112] to points [N, 136, 1, 1], visibility [N, 68, 1, 1] and presence [N, 1, 1, 1].
 
-    The last map is read by one valid convolution over all of it, which keeps where a feature was seen; a global mean
-    would not.
+    Points are residuals to the mean shape in units of the crop, the others logits.
+
+    The last map is read by one valid convolution over all of it, which keeps where a feature was seen; a
+    global mean would not.
     """
 
     outputs = ("points", "visibility", "presence")
@@ -42,5 +43,3 @@ class LandmarkNet(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         code = self.code(self.backbone(x))
         return self.points(code), self.visibility(code), self.presence(code)
-
-

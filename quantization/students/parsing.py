@@ -12,13 +12,19 @@ __all__ = ["ParsingNet"]
 
 
 class ParsingNet(nn.Module):
-    """RGB crop [N, 3, S, S] to logits [N, 19, S, S]; the classes are decided at half the resolution and their logits
-    brought up bilinearly, where a full-resolution convolution would cost a third of the net."""
+    """RGB crop [N, 3, S, S] to logits [N, 19, S, S].
+
+    The classes are decided at half the resolution and their logits brought up bilinearly, where a
+    full-resolution convolution would cost a third of the net.
+    """
 
     outputs = ("logits",)
 
     def __init__(
-        self, widths: Sequence[int] = (16, 32, 64, 96, 128), decoder: Sequence[int] = (96, 64, 48, 32), classes: int = 19
+        self,
+        widths: Sequence[int] = (16, 32, 64, 96, 128),
+        decoder: Sequence[int] = (96, 64, 48, 32),
+        classes: int = 19,
     ) -> None:
         super().__init__()
         w2, w4, w8, w16, w32 = widths

@@ -1,13 +1,13 @@
-"""What each student is taught and graded on: its batches (data and augmentation), loss and validation figure."""
+"""What each student is taught and graded on: its batches, loss and validation figure."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import tomllib
 from numpy.typing import NDArray
 
 from ..training import Task

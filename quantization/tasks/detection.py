@@ -41,12 +41,17 @@ class DetectionTask:
         return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
     def assign(self, scene: Scene) -> tuple[Array, Array, Array]:
-        """State [cells] (1 a face's, 0 background, -1 ignored), boxes [cells, 4] as corners, points [cells, 10].
+        """State [cells] (1 face, 0 background, -1 ignored), boxes [cells, 4] as corners, points [cells, 10].
 
-        A face's cells are those whose centre is near its middle: within 0.75 of a stride or a sixth of its side.
+        A face's cells are those whose centre is near its middle: within 0.75 of a stride or a sixth of its
+        side.
         """
         cells = len(self._centres)
-        state, boxes, points = np.zeros(cells, np.float32), np.zeros((cells, 4), np.float32), np.zeros((cells, 10), np.float32)
+        state, boxes, points = (
+            np.zeros(cells, np.float32),
+            np.zeros((cells, 4), np.float32),
+            np.zeros((cells, 10), np.float32),
+        )
         order = sorted(range(len(scene.boxes)), key=lambda i: -float(scene.boxes[i][2:].prod()))
         for i in order:
             box = scene.boxes[i]
@@ -88,7 +93,9 @@ class DetectionTask:
         points = torch.cat(flat[2::3], 1) * strides * 2 + centres.repeat(1, 5)
         return scores, boxes, points
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
         scores, boxes, points = self.decode(outputs)
         state = batch["state"]
         face = state > 0
@@ -105,8 +112,12 @@ class DetectionTask:
         apart = (points[face] - batch["points"][face]).view(-1, 5, 2) / side[:, None]
         point_loss = apart.abs().mean() if len(guess) else scores.sum() * 0
         total = 2 * score_loss + 2 * box_loss + 4 * point_loss
-        return total, {"score": score_loss.item(), "box": box_loss.item(), "points": point_loss.item(),
-                       "iou": iou.mean().item() if len(guess) else 0.0}
+        return total, {
+            "score": score_loss.item(),
+            "box": box_loss.item(),
+            "points": point_loss.item(),
+            "iou": iou.mean().item() if len(guess) else 0.0,
+        }
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -124,8 +135,10 @@ class DetectionTask:
                 guesses = boxes[i][hot[i]]
                 total += len(faces)
                 if len(faces) and len(guesses):
-                    pairs = _overlap(guesses[:, None].expand(-1, len(faces), 4).reshape(-1, 4),
-                                     faces[None].expand(len(guesses), -1, 4).reshape(-1, 4))[0]
+                    pairs = _overlap(
+                        guesses[:, None].expand(-1, len(faces), 4).reshape(-1, 4),
+                        faces[None].expand(len(guesses), -1, 4).reshape(-1, 4),
+                    )[0]
                     found += int((pairs.view(len(guesses), len(faces)).amax(0) > 0.5).sum())
         return {"recall": found / max(total, 1), "false_cells": false / 160}
 

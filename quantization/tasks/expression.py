@@ -45,7 +45,9 @@ class ExpressionTask:
         images = self._images[index].float()[:, None]
         return {"image": _augment(images, rng), "target": self._targets[index]}
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
         logits = outputs[0].flatten(1)
         loss = -(batch["target"] * functional.log_softmax(logits, 1)).sum(1).mean()
         hit = (logits.argmax(1) == batch["target"].argmax(1)).float().mean()
@@ -77,8 +79,8 @@ class ExpressionTask:
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:
     """The temperature of Guo et al. (2017) that minimises the cross-entropy to the majority labels [N].
 
-    To the majority, because that is what a score is read as: "right so often". The net itself learns the votes, which
-    are less sure.
+    To the majority, because that is what a score is read as: "right so often". The net itself learns the
+    votes, which are less sure.
     """
     grid = torch.linspace(0.3, 2.5, 221)
     losses = [functional.cross_entropy(logits / t, truth).item() for t in grid]
@@ -86,7 +88,7 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
 
 
 def _augment(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Affine jitter (zoom-out keeps the border), flip, contrast, blur, noise, erased rectangles; to [-1, 1]."""
+    """Affine jitter (zoom-out repeats the border), flip, contrast, blur, noise, erased parts; to [-1, 1]."""
     size = len(images)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -96,10 +98,13 @@ def _augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     zoom = torch.exp(uniform(-0.2, 0.2))
     flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     shift = uniform(-0.12, 0.12, size, 2)
-    theta = torch.stack([
-        torch.stack([torch.cos(angle) * zoom * flip, -torch.sin(angle) * zoom, shift[:, 0]], 1),
-        torch.stack([torch.sin(angle) * zoom * flip, torch.cos(angle) * zoom, shift[:, 1]], 1),
-    ], 1)
+    theta = torch.stack(
+        [
+            torch.stack([torch.cos(angle) * zoom * flip, -torch.sin(angle) * zoom, shift[:, 0]], 1),
+            torch.stack([torch.sin(angle) * zoom * flip, torch.cos(angle) * zoom, shift[:, 1]], 1),
+        ],
+        1,
+    )
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     images = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     mean = images.mean((1, 2, 3), keepdim=True)
@@ -107,7 +112,11 @@ def _augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     images = (images - mean) * contrast[:, None, None, None] + mean + bright[:, None, None, None]
     soft = functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
     images = torch.where((uniform(0, 1) < 0.2)[:, None, None, None], soft, images)
-    images = images + torch.from_numpy(rng.normal(0, 1, images.shape).astype(np.float32)) * uniform(0, 8)[:, None, None, None]
+    images = (
+        images
+        + torch.from_numpy(rng.normal(0, 1, images.shape).astype(np.float32))
+        * uniform(0, 8)[:, None, None, None]
+    )
     for i in np.flatnonzero(rng.random(size) < 0.35):
         h, w = rng.integers(6, 20, 2)
         y, x = rng.integers(0, 48 - h), rng.integers(0, 48 - w)

@@ -1,4 +1,4 @@
-"""Landmarks, their visibility, and presence: human points where there are any, the fitted face mesh's elsewhere."""
+"""Landmarks, visibility, presence: human points where there are any, the fitted face mesh's elsewhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Face:
 
 
 class LandmarkTask:
-    """Crops as the runtime will make them, jittered; hidden points from the 3D face and from occluders put there."""
+    """Crops as the runtime will make them, jittered; the 3D face and occluders say which points hide."""
 
     def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
         self._recipe = recipe
@@ -51,7 +51,11 @@ class LandmarkTask:
         for source in SOURCES:
             found = load_labels(labels, source.split)
             share = float(recipe["share"].get(source.split, 0.0))
-            rows = [i for i in range(len(found.names)) if found.trust[i] > 0.9 and (share or source.split == "lfpw")]
+            rows = [
+                i
+                for i in range(len(found.names))
+                if found.trust[i] > 0.9 and (share or source.split == "lfpw")
+            ]
             drawn: list[float] = []
             for i in rows:
                 rgb = lfpw.load_photo(data / source.folder, str(found.names[i]))
@@ -67,8 +71,14 @@ class LandmarkTask:
             weights += [share * w / sum(drawn) for w in drawn]
         self._weights = np.array(weights) / sum(weights)
         humans = load_labels(labels, "lfpw")
-        self._mean = np.mean([self._canonical(humans.points[i], humans.boxes[i]) for i in range(len(humans.names))
-                              if humans.parts[i] == "train"], axis=0).astype(np.float32)
+        self._mean = np.mean(
+            [
+                self._canonical(humans.points[i], humans.boxes[i])
+                for i in range(len(humans.names))
+                if humans.parts[i] == "train"
+            ],
+            axis=0,
+        ).astype(np.float32)
         self._backgrounds = self._find_backgrounds(data, labels)
 
     @property
@@ -112,7 +122,9 @@ class LandmarkTask:
         angle = float(rng.uniform(-32, 32)) if rng.random() < 0.6 else float(rng.normal(0, 8))
         matrix = self._matrix(centre, side, angle)
         border = [cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101][rng.integers(3)]
-        crop = cv2.warpAffine(face.image, matrix, (self._size, self._size), flags=cv2.INTER_LINEAR, borderMode=border)
+        crop = cv2.warpAffine(
+            face.image, matrix, (self._size, self._size), flags=cv2.INTER_LINEAR, borderMode=border
+        )
         points = face.points @ matrix[:, :2].T + matrix[:, 2]
         visible = face.visible
         if rng.random() < 0.5:
@@ -132,14 +144,18 @@ class LandmarkTask:
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
         """Training crops as the runtime makes them: float32 [S, S, 3] in [-1, 127/128]."""
         for face in self._train[:: max(1, len(self._train) // count)]:
-            crop = cv2.warpAffine(face.image, self._matrix(*self._crop(face.box), 0.0), (self._size, self._size))
+            crop = cv2.warpAffine(
+                face.image, self._matrix(*self._crop(face.box), 0.0), (self._size, self._size)
+            )
             yield (crop.astype(np.float32) - 128) / 128
 
     def _filler(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         photo, _ = self._backgrounds[rng.integers(len(self._backgrounds))]
         side = int(rng.integers(24, min(photo.shape[:2])))
         y, x = rng.integers(0, photo.shape[0] - side + 1), rng.integers(0, photo.shape[1] - side + 1)
-        return cv2.resize(photo[y : y + side, x : x + side], (self._size, self._size), interpolation=cv2.INTER_AREA)
+        return cv2.resize(
+            photo[y : y + side, x : x + side], (self._size, self._size), interpolation=cv2.INTER_AREA
+        )
 
     def _no_face(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A background, or a face so far off the crop's middle that tracking must let it go."""
@@ -168,21 +184,31 @@ class LandmarkTask:
                 crop, points[i], seen[i] = self._face_sample(rng)
             images[i] = augment.degrade(crop, rng)
         image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
-        return {"image": image, "points": torch.from_numpy(points - self._mean), "seen": torch.from_numpy(seen),
-                "present": torch.from_numpy(present)}
+        return {
+            "image": image,
+            "points": torch.from_numpy(points - self._mean),
+            "seen": torch.from_numpy(seen),
+            "present": torch.from_numpy(present),
+        }
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        """Wing loss (Feng et al., 2018) on points in units of the crop, cross-entropy on visibility and presence."""
+    def loss(
+        self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Wing loss (Feng et al., 2018) on points in crops, cross-entropy on visibility and presence."""
         points, seen, present = (o.flatten(1) for o in outputs)
         face = batch["present"]
         error = (points.view(-1, 68, 2) - batch["points"]).norm(dim=2)
         width, curve = 0.08, 0.02
-        wing = torch.where(error < width, width * torch.log1p(error / curve),
-                           error - width + width * float(np.log1p(width / curve)))
+        wing = torch.where(
+            error < width,
+            width * torch.log1p(error / curve),
+            error - width + width * float(np.log1p(width / curve)),
+        )
         hidden = 1 - 0.5 * (1 - batch["seen"])  # a hidden point is taught, with less insistence
-        shape = ((wing * hidden).mean(1) * face).sum() / face.sum()
-        visibility = functional.binary_cross_entropy_with_logits(seen, batch["seen"], reduction="none").mean(1)
-        visibility = (visibility * face).sum() / face.sum()
+        count = face.sum().clamp(min=1)
+        shape = ((wing * hidden).mean(1) * face).sum() / count
+        visibility = functional.binary_cross_entropy_with_logits(seen, batch["seen"], reduction="none")
+        visibility = (visibility.mean(1) * face).sum() / count
         presence = functional.binary_cross_entropy_with_logits(present[:, 0], face)
         total = 20 * shape + 0.3 * visibility + 0.3 * presence
         return total, {"shape": shape.item(), "visibility": visibility.item(), "presence": presence.item()}
@@ -198,12 +224,14 @@ class LandmarkTask:
             image = (torch.from_numpy(crop).permute(2, 0, 1)[None].float() - 128) / 128
             guess = (network(image)[0].view(68, 2).numpy() + self._mean) * self._size - 0.5
             truth = face.points @ matrix[:, :2].T + matrix[:, 2]
-            errors.append(np.linalg.norm(guess - truth, axis=1).mean() / np.linalg.norm(truth[36] - truth[45]))
+            errors.append(
+                np.linalg.norm(guess - truth, axis=1).mean() / np.linalg.norm(truth[36] - truth[45])
+            )
         return {"nme": float(np.mean(errors))}
 
 
 def _prepare(rgb: NDArray[np.uint8], box: Array, points: Array, visible: NDArray[np.bool_]) -> _Face:
-    """Cuts the surroundings of the face out and scales them down, so that all fit in memory and warp quickly."""
+    """Cuts the surroundings of the face out, scaled down, so that all fit in memory and warp quickly."""
     side = float(max(box[2:]))
     middle = box[:2] + box[2:] / 2
     low = np.maximum(np.floor(middle - 1.3 * side), 0).astype(int)
@@ -214,5 +242,10 @@ def _prepare(rgb: NDArray[np.uint8], box: Array, points: Array, visible: NDArray
     cut = cv2.resize(cut, size, interpolation=cv2.INTER_AREA) if scale < 1 else np.ascontiguousarray(cut)
     points = (points - low + 0.5) * scale - 0.5
     box = np.concatenate([(box[:2] - low + 0.5) * scale - 0.5, box[2:] * scale])
-    return _Face(cut, box.astype(np.float32), points.astype(np.float32), visible,
-                 float(np.linalg.norm(points[36] - points[45])))
+    return _Face(
+        cut,
+        box.astype(np.float32),
+        points.astype(np.float32),
+        visible,
+        float(np.linalg.norm(points[36] - points[45])),
+    )

@@ -27,7 +27,7 @@ _RARE = (3, 14, 15, 16)  # eyeglasses, hat, earring, necklace
 
 
 class ParsingTask:
-    """Cross-entropy and per-class Dice in equal parts (SegFace, 2025); photos with rare classes are drawn more often."""
+    """Cross-entropy and per-class Dice in equal parts (SegFace, 2025); rare classes are drawn more often."""
 
     def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
         self._recipe = recipe
@@ -38,7 +38,11 @@ class ParsingTask:
         for name, part, box in zip(found.names, found.parts, found.boxes, strict=True):
             if part == "validation":
                 continue
-            sample = (celebamask.load_photo(root / "images", str(name)), celebamask.load_mask(root, str(name)), box)
+            sample = (
+                celebamask.load_photo(root / "images", str(name)),
+                celebamask.load_mask(root, str(name)),
+                box,
+            )
             if part == "tuning":
                 self._tuning.append(sample)
                 continue
@@ -54,7 +58,9 @@ class ParsingTask:
     def network(self) -> nn.Module:
         return ParsingNet(self._recipe["widths"], self._recipe["decoder"])
 
-    def _matrix(self, box: NDArray[np.float32], jitter: tuple[float, float, float, float]) -> NDArray[np.float64]:
+    def _matrix(
+        self, box: NDArray[np.float32], jitter: tuple[float, float, float, float]
+    ) -> NDArray[np.float64]:
         """Frame to crop; ``jitter`` is x, y (of the side), log scale, degrees."""
         side = float(max(box[2:]))
         centre = box[:2] + box[2:] / 2 + np.array(self._recipe["crop"]["shift"]) * side
@@ -72,7 +78,11 @@ class ParsingTask:
         for i in range(size):
             rgb, mask, box = self._train[rng.choice(len(self._train), p=self._weights)]
             angle = float(rng.uniform(-35, 35)) if rng.random() < 0.3 else float(rng.normal(0, 8))
-            jitter = (*np.clip(rng.normal(0, 0.04, 2), -0.12, 0.12), float(np.clip(rng.normal(0, 0.12), -0.3, 0.35)), angle)
+            jitter = (
+                *np.clip(rng.normal(0, 0.04, 2), -0.12, 0.12),
+                float(np.clip(rng.normal(0, 0.12), -0.3, 0.35)),
+                angle,
+            )
             matrix = self._matrix(box, jitter)
             images[i], masks[i] = self._warp(rgb, mask, matrix, int(rng.integers(3)))
             if rng.random() < 0.5:
@@ -81,7 +91,7 @@ class ParsingTask:
             images[i] = augment.degrade(images[i], rng, 0.8)
             if rng.random() < 0.2:
                 other = self._train[rng.integers(len(self._train))][0]
-                filler = cv2.resize(other[: 200], (self._size, self._size), interpolation=cv2.INTER_AREA)
+                filler = cv2.resize(other[:200], (self._size, self._size), interpolation=cv2.INTER_AREA)
                 images[i], hidden = augment.occlude(images[i], rng, filler, (0.05, 0.18))
                 masks[i][hidden > 127] = 255  # what lies there is not annotated
         image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
@@ -114,7 +124,9 @@ class ParsingTask:
         labels = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderValue=value)
         return image, labels
 
-    def loss(self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
         logits, mask = outputs[0], batch["mask"]
         cross = functional.cross_entropy(logits, mask, weight=self._class_weights, ignore_index=255)
         known = (mask != 255).unsqueeze(1)

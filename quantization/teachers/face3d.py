@@ -1,4 +1,4 @@
-"""A 3D face (ICT-FaceKit, Li et al., 2020; MIT): head pose of 68 points, and which of them the head itself hides."""
+"""A 3D face (ICT-FaceKit, Li et al., 2020; MIT): head pose of 68 points, and which of them the head hides."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ class Face3D:
         self._vertices -= self._vertices[self._ids].mean(0)
 
     def pose(self, points: NDArray[np.float32]) -> tuple[float, float, float]:
-        """Yaw, pitch, roll in degrees of 68 image points (y down): the scaled rotation nearest to an affine camera's
-        least-squares fit. Yaw is positive when the face looks to the picture's right, pitch when it looks up, roll
-        clockwise."""
+        """Yaw, pitch, roll in degrees of 68 image points (y down).
+
+        The scaled rotation nearest to an affine camera's least-squares fit. Yaw is positive when the face
+        looks to the picture's right, pitch when it looks up, roll clockwise.
+        """
         target = points.astype(np.float64) * (1, -1)
         source = np.c_[self._vertices[self._ids], np.ones(68)]
         affine = np.linalg.lstsq(source, target, rcond=None)[0].T[:, :3]
@@ -42,19 +44,21 @@ class Face3D:
         return float(yaw), float(-pitch), float(roll)
 
     def visible(self, yaw: float, pitch: float) -> NDArray[np.bool_]:
-        """bool [68]: what a viewer sees of the points at this pose, from a table of poses 5 degrees apart."""
+        """Bool [68]: what a viewer sees of the points at this pose, from a table of poses 5 degrees apart."""
         i = round((np.clip(yaw, -_YAW, _YAW) + _YAW) / _STEP)
         j = round((np.clip(pitch, -_PITCH, _PITCH) + _PITCH) / _STEP)
         return self._table[int(i), int(j)]
 
     @cached_property
     def _table(self) -> NDArray[np.bool_]:
-        rows = [[self._render(float(y), float(p)) for p in range(-_PITCH, _PITCH + 1, _STEP)]
-                for y in range(-_YAW, _YAW + 1, _STEP)]
+        rows = [
+            [self._render(float(y), float(p)) for p in range(-_PITCH, _PITCH + 1, _STEP)]
+            for y in range(-_YAW, _YAW + 1, _STEP)
+        ]
         return np.array(rows)
 
     def _render(self, yaw: float, pitch: float) -> NDArray[np.bool_]:
-        """A point is hidden where its surface looks away or something lies a centimetre or more in front of it."""
+        """A point is hidden where its surface looks away or something lies 1.5 cm or more in front of it."""
         a, b = np.radians(yaw), np.radians(-pitch)
         turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
         nod = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])

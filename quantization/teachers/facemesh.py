@@ -1,7 +1,8 @@
 """MediaPipe's 478-point face mesh (Kartynnik et al., 2019; Apache-2.0) as a teacher of iBUG-68.
 
-The mesh has no jaw-line or brow points by iBUG's definition, so 68 points are read off it by a ridge regression in
-the mesh's own upright frame, fitted on human labels. Both views of a face, as seen and mirrored, are averaged.
+The mesh has no jaw-line or brow points by iBUG's definition, so 68 points are read off it by a ridge
+regression in the mesh's own upright frame, fitted on human labels. Both views of a face, as seen and
+mirrored, are averaged.
 """
 
 from __future__ import annotations
@@ -37,23 +38,27 @@ class FaceMesh:
         self._outputs = [d["index"] for d in self._net.get_output_details()]
 
     def mesh(self, rgb: NDArray[np.uint8], box: Array) -> tuple[Array, float]:
-        """The mesh float32 [478, 2] in pixels and its presence score; ``box`` is x, y, width, height of the face.
+        """The mesh float32 [478, 2] in pixels and its presence score; ``box``: x, y, width, height.
 
         Two passes: the second crops by the first's mesh, upright and with MediaPipe's margin.
         """
         side = float(max(box[2:]))
         centre = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2 + 0.06 * side])
-        points, score = self._once(rgb, centre, side * 1.4, 0.0)
+        points, _ = self._once(rgb, centre, side * 1.4, 0.0)
         low, high = points.min(0), points.max(0)
         delta = points[_OUTER_EYES[1]] - points[_OUTER_EYES[0]]
-        return self._once(rgb, (low + high) / 2, float((high - low).max()) * _MARGIN, float(np.arctan2(delta[1], delta[0])))
+        return self._once(
+            rgb, (low + high) / 2, float((high - low).max()) * _MARGIN, float(np.arctan2(delta[1], delta[0]))
+        )
 
     def _once(self, rgb: NDArray[np.uint8], centre: Array, side: float, angle: float) -> tuple[Array, float]:
         scale = _SIZE / side
         cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
         matrix = np.array([[cos, sin, 0], [-sin, cos, 0]])
         matrix[:, 2] = (_SIZE - 1) / 2 - matrix[:, :2] @ centre
-        crop = cv2.warpAffine(rgb, matrix, (_SIZE, _SIZE), flags=cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
+        crop = cv2.warpAffine(
+            rgb, matrix, (_SIZE, _SIZE), flags=cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+        )
         self._net.set_tensor(self._input, crop[None].astype(np.float32) / 255)
         self._net.invoke()
         points = self._net.get_tensor(self._outputs[0]).reshape(478, 3)[:, :2]
@@ -89,7 +94,7 @@ class RidgeMap:
         return frame.inverse(local).astype(np.float32)
 
     def both_views(self, mesh: Array, mirror_mesh: Array, width: int) -> Array:
-        """The mean of the points of the face as seen and of its mirror image (of a picture ``width`` wide)."""
+        """The mean of the points of the face as seen and of its mirror image (``width``: of the picture)."""
         seen = self(mirror_mesh)[list(IBUG68.flip)]
         seen[:, 0] = width - 1 - seen[:, 0]
         return ((self(mesh) + seen) / 2).astype(np.float32)

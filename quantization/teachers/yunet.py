@@ -18,7 +18,7 @@ __all__ = ["Detections", "YuNet"]
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Faces of one image: boxes float32 [N, 4] (x, y, width, height), scores [N], keypoints [N, 5, 2], in pixels."""
+    """Faces of one image in pixels: boxes [N, 4] (x, y, width, height), scores [N], keypoints [N, 5, 2]."""
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -46,8 +46,11 @@ class YuNet:
         """
         height, width = rgb.shape[:2]
         scale = self._size * fill / max(height, width)
-        content = cv2.resize(rgb, (max(1, round(width * scale)), max(1, round(height * scale))),
-                             interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        content = cv2.resize(
+            rgb,
+            (max(1, round(width * scale)), max(1, round(height * scale))),
+            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+        )
         canvas = np.zeros((self._size, self._size, 3), np.uint8)
         top, left = (self._size - content.shape[0]) // 2, (self._size - content.shape[1]) // 2
         canvas[top : top + content.shape[0], left : left + content.shape[1]] = content
@@ -69,7 +72,9 @@ class YuNet:
         """The grid decoding of OpenCV's FaceDetectorYN: score = sqrt(cls * obj), sizes through exp."""
         boxes, scores, points = [], [], []
         for stride in (8, 16, 32):
-            score = np.sqrt(np.clip(out[f"cls_{stride}"][0, :, 0], 0, 1) * np.clip(out[f"obj_{stride}"][0, :, 0], 0, 1))
+            score = np.sqrt(
+                np.clip(out[f"cls_{stride}"][0, :, 0], 0, 1) * np.clip(out[f"obj_{stride}"][0, :, 0], 0, 1)
+            )
             index = np.flatnonzero(score >= threshold)
             grid = np.stack([index % (self._size // stride), index // (self._size // stride)], axis=1)
             box = out[f"bbox_{stride}"][0, index]
