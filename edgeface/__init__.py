@@ -12,29 +12,26 @@ The way of one frame::
             mouth = face.landmarks.points[48:68]  # float32 [20, 2], pixels of the photo
             hair = face.parsing.mask("hair")  # bool [h, w] over face.parsing.bbox
 
-1.  `read_image` looks at the header of a file, refuses what is too large before any pixel is allocated,
-decodes it and
-    turns it upright: a `Frame`, RGB uint8 [H, W, 3]. A camera picture that is already an array becomes one
-    with `Frame.from_array`. Whatever is wrong with it is a `FrameError`.
-2.  `FaceAnalyzer` holds a `Bundle`: the students and their manifest, one file, its digests checked before it
-is
-    parsed (`BundleError`). The detector sees the whole frame, small, and gives boxes with five points each::
+1. `read_image` looks at the header of a file, refuses what is too large before any pixel is allocated,
+   decodes it and turns it upright: a `Frame`, RGB uint8 [H, W, 3]. A camera picture that is already an array becomes
+   one with `Frame.from_array`. Whatever is wrong with it is a `FrameError`.
+2. `FaceAnalyzer` holds a `Bundle`: the students and their manifest, one file, its digests checked before it
+   is parsed (`BundleError`). The detector sees the whole frame, small, and gives boxes with five points each::
 
-        analyzer = edgeface.FaceAnalyzer(tasks=())  # boxes only
-        faces = analyzer.analyze(frame).faces  # largest first
+       analyzer = edgeface.FaceAnalyzer(tasks=())  # boxes only
+       faces = analyzer.analyze(frame).faces  # largest first
 
-    Boxes of your own skip this step::
+   Boxes of your own skip this step::
 
-        analyzer.analyze(frame, boxes=[edgeface.BBox(120, 80, 96, 110)])
+       analyzer.analyze(frame, boxes=[edgeface.BBox(120, 80, 96, 110)])
 
-3.  Each box becomes an upright crop, each crop goes through the students that were asked for, and each answer
-is laid
-    back into the pixels of the frame: `Landmarks`, `ParsingMap`, `Expression`, gathered in a `Face`.
-4.  The faces of a frame are a `FrameResult`: frozen, comparable, ``to_dict()`` gives JSON that follows
-    ``edgeface/schema.json``::
+3. Each box becomes an upright crop, each crop goes through the students that were asked for, and each answer
+   is laid back into the pixels of the frame: `Landmarks`, `ParsingMap`, `Expression`, gathered in a `Face`.
+4. The faces of a frame are a `FrameResult`: frozen, comparable, and ``to_dict()`` gives JSON that follows
+   ``edgeface/schema.json``::
 
-        face.parsing.to_frame((frame.height, frame.width))  # uint8 [H, W], 0 outside the face's box
-        face.parsing.as_scheme("lapa", lossy=True)  # other label schemes, see edgeface.labels
+       face.parsing.to_frame((frame.height, frame.width))  # uint8 [H, W], 0 outside the face's box
+       face.parsing.as_scheme("lapa", lossy=True)  # other label schemes, see edgeface.labels
 
 Every error that leaves this package is an `EdgeFaceError` that names the input and the mend (see
 `edgeface.errors`). Code that uses EdgeFace can be tested without a model: `ScriptedBackend` answers what it

@@ -48,11 +48,11 @@ class FaceAnalyzer:
 
     Args:
         tasks: any of ``"landmarks"``, ``"parsing"``, ``"expression"``; none means boxes and keypoints only.
-        max_faces: at most this many faces per frame, the largest ones; None for no limit but the detector's
-        own. threads: threads per model. One is the fastest for networks this small on most boards. backend:
-        ``"auto"``, the name of a backend, or a `Backend`. bundle: the models: None for the built-in ones, a
-        path, or a loaded `Bundle`. min_score: least score of a face, in place of the one that the detector
-        was tuned with.
+        max_faces: at most this many faces per frame, the largest ones; None: as many as the detector gives.
+        threads: threads per model. One is the fastest for networks this small on most boards.
+        backend: ``"auto"``, the name of a backend, or a `Backend`.
+        bundle: the models: None for the built-in ones, a path, or a loaded `Bundle`.
+        min_score: least score of a face, in place of the one that the detector was tuned with.
 
     Raises:
         ArgumentError: an argument is unknown or out of range.

@@ -1,9 +1,11 @@
 """A backend that plays canned outputs, to test an application without a model and without a runtime.
 
-backend = ScriptedBackend({"expression": {"logits": [0, 9, 0, 0, 0, 0, 0, 0]}})
-with edgeface.FaceAnalyzer(tasks=("expression",), backend=backend) as analyzer:
-    face = analyzer.analyze(frame, boxes=[edgeface.BBox(10, 10, 80, 80)]).faces[0]
-assert face.expression.label == "happiness"
+So::
+
+    backend = ScriptedBackend({"expression": {"logits": [0, 9, 0, 0, 0, 0, 0, 0]}})
+    with edgeface.FaceAnalyzer(tasks=("expression",), backend=backend) as analyzer:
+        face = analyzer.analyze(frame, boxes=[edgeface.BBox(10, 10, 80, 80)]).faces[0]
+    assert face.expression.label == "happiness"
 """
 
 from __future__ import annotations
