@@ -13,10 +13,11 @@ The way of one frame::
             hair = face.parsing.mask("hair")  # bool [h, w] over face.parsing.bbox
 
 1. `read_image` looks at the header of a file, refuses what is too large before any pixel is allocated,
-   decodes it and turns it upright: a `Frame`, RGB uint8 [H, W, 3]. A camera picture that is already an array becomes
-   one with `Frame.from_array`. Whatever is wrong with it is a `FrameError`.
+   decodes it and turns it upright: a `Frame`, RGB uint8 [H, W, 3]. A camera picture that is already an array
+   becomes one with `Frame.from_array`. Whatever is wrong with it is a `FrameError`.
 2. `FaceAnalyzer` holds a `Bundle`: the students and their manifest, one file, its digests checked before it
-   is parsed (`BundleError`). The detector sees the whole frame, small, and gives boxes with five points each::
+   is parsed (`BundleError`). The detector sees the whole frame, small, and gives boxes with five points
+   each::
 
        analyzer = edgeface.FaceAnalyzer(tasks=())  # boxes only
        faces = analyzer.analyze(frame).faces  # largest first
