@@ -48,7 +48,7 @@ def stored(spec: OutputSpec, real: Any) -> NDArray[Any]:
 
 
 def rescaled(spec: ModelSpec, **scales: tuple[float, int]) -> ModelSpec:
-    """The same model with other scales and zero points of its outputs, so that tests can say any real value."""
+    """The same model with other scales and zero points, so that its outputs can say any real value."""
     outputs = tuple(
         dataclasses.replace(output, scale=scales[output.name][0], zero_point=scales[output.name][1])
         if output.name in scales

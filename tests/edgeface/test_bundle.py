@@ -1,4 +1,4 @@
-"""What a bundle gives back, and how its header is read. Damage and malice: tests/security/test_bundle_corruption.py."""
+"""What a bundle gives back and how its header is read; damage and malice have a file in tests/security."""
 
 from __future__ import annotations
 
@@ -183,5 +183,5 @@ def test_the_header_has_one_spelling(tiny: bytes) -> None:
 
 def test_another_format_version_asks_for_another_edgeface(tiny: bytes) -> None:
     header, body = opened(tiny)
-    with pytest.raises(BundleError, match="format version 2.*install a matching edgeface"):
+    with pytest.raises(BundleError, match=r"format version 2.*install a matching edgeface"):
         Bundle.from_bytes(seal(header, body, version=2))

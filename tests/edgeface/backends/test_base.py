@@ -18,7 +18,7 @@ def test_tflite_is_opened_by_litert(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ArgumentError, match="'cuda': unknown.*litert"):
+    with pytest.raises(ArgumentError, match=r"'cuda': unknown.*litert"):
         select("cuda", frozenset({"tflite"}))
 
 

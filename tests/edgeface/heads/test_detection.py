@@ -1,4 +1,4 @@
-"""The detector's votes become boxes: checked against a slow decoder written from the manifest's definition."""
+"""Votes become boxes: checked against a slow decoder written from the manifest's definition."""
 
 from __future__ import annotations
 
