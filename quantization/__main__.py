@@ -15,9 +15,16 @@ _BUNDLE = _HERE.parent / "edgeface" / "models" / "students.bundle"
 _METRICS = _HERE / "results" / "metrics.json"
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
-_data = click.option("--data", type=_folder, default=Path("../shared/data"), show_default=True, help="The data sets.")
-_labels = click.option("--labels", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/labels"),
-                       show_default=True, help="What `label` writes.")
+_data = click.option(
+    "--data", type=_folder, default=Path("../shared/data"), show_default=True, help="The data sets."
+)
+_labels = click.option(
+    "--labels",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/labels"),
+    show_default=True,
+    help="What `label` writes.",
+)
 
 
 @click.group()
@@ -52,7 +59,9 @@ def label(data: Path, labels: Path, teachers: Path, only: tuple[str, ...]) -> No
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_data
 @_labels
-@click.option("--run", type=click.Path(file_okay=False, path_type=Path), default=None, help="Folder of the run.")
+@click.option(
+    "--run", type=click.Path(file_okay=False, path_type=Path), default=None, help="Folder of the run."
+)
 @click.option("--threads", default=2, show_default=True)
 def train(recipe: Path, data: Path, labels: Path, run: Path | None, threads: int) -> None:
     """Train the student of RECIPE; resumes a run that was cut off."""
@@ -68,7 +77,9 @@ def train(recipe: Path, data: Path, labels: Path, run: Path | None, threads: int
 @_labels
 @click.option("--weights", type=_folder, default=_HERE / "weights", help="Folder of TASK.npz.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=_BUNDLE, show_default=True)
-@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Only these tasks (default: all).")
+@click.option(
+    "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Only these tasks (default: all)."
+)
 def pack(data: Path, labels: Path, weights: Path, out: Path, tasks: tuple[str, ...]) -> None:
     """Quantise the trained weights and write the bundle."""
     from .build import build
@@ -87,10 +98,18 @@ def pack(data: Path, labels: Path, weights: Path, out: Path, tasks: tuple[str, .
 @click.option("--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=_BUNDLE)
 @click.option("--weights", type=_folder, default=_HERE / "weights", help="Of the float networks.")
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), multiple=True, default=("int8", "fp32"))
-@click.option("--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Only these tasks (default: all).")
+@click.option(
+    "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Only these tasks (default: all)."
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=_METRICS, show_default=True)
 def evaluate(
-    data: Path, labels: Path, bundle: Path, weights: Path, precision: tuple[str, ...], tasks: tuple[str, ...], out: Path
+    data: Path,
+    labels: Path,
+    bundle: Path,
+    weights: Path,
+    precision: tuple[str, ...],
+    tasks: tuple[str, ...],
+    out: Path,
 ) -> None:
     """Grade a bundle on the validation splits, int8 and the float networks it came from; merges into OUT."""
     from edgeface import Bundle, FaceAnalyzer
@@ -114,8 +133,12 @@ def evaluate(
 
 @main.command()
 @click.option("--bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path), default=_BUNDLE)
-@click.option("--benchmark", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              default=_HERE.parent / "benchmarks" / "results" / "facemesh-x86-64.json", show_default=True)
+@click.option(
+    "--benchmark",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=_HERE.parent / "benchmarks" / "results" / "facemesh-x86-64.json",
+    show_default=True,
+)
 def tables(bundle: Path, benchmark: Path) -> None:
     """Rewrite the README's tables from the metrics, the bundle and the benchmark's result."""
     from .tables import rewrite

@@ -1,10 +1,12 @@
-"""Grades a bundle on the fixed validation splits, through the public API alone, by the field's own definitions.
+"""Grades a bundle on the fixed validation splits, through the public API, by the field's own definitions.
 
-- landmarks: NME by the outer eye corners, failure rate and area under the curve up to 10 % (300-W), with detected boxes;
+- landmarks: NME by the outer eye corners, failure rate and area under the curve up to 10 % (300-W), with
+  detected boxes;
 - parsing: F1 per class over all pixels of the photos (a label map from the detected face, 0 outside it);
-- expression: accuracy, balanced accuracy, expected calibration error (15 bins) against the taggers' majority;
-- detection: recall of the faces on which both teachers agree (YuNet >= 0.6, UltraFace >= 0.5, IoU >= 0.5) and of all of
-  YuNet's; false positives on pictures without a face.
+- expression: accuracy, balanced accuracy, expected calibration error (15 bins) against the taggers'
+  majority;
+- detection: recall of the faces on which both teachers agree (YuNet >= 0.6, UltraFace >= 0.5, IoU >= 0.5)
+  and of all of YuNet's; false positives on pictures without a face.
 """
 
 from __future__ import annotations
@@ -43,8 +45,12 @@ class Grader:
 
     def grade(self, task: str) -> Metrics:
         """The figures of one task."""
-        return {"detection": self.detection, "landmarks": self.landmarks, "parsing": self.parsing,
-                "expression": self.expression}[task]()
+        return {
+            "detection": self.detection,
+            "landmarks": self.landmarks,
+            "parsing": self.parsing,
+            "expression": self.expression,
+        }[task]()
 
     def landmarks(self) -> Metrics:
         root = self.data / "landmarks/lfpw/trainset"
@@ -61,8 +67,13 @@ class Grader:
         everyone = np.array(errors + [1.0] * missed)
         grid = np.linspace(0, _FAILURE, 1001)
         curve = (everyone[None] <= grid[:, None]).mean(1)
-        return {"photos": float(len(everyone)), "missed": float(missed), "nme": float(np.mean(errors)),
-                "fr10": float((everyone > _FAILURE).mean()), "auc10": float(np.trapezoid(curve, grid) / _FAILURE)}
+        return {
+            "photos": float(len(everyone)),
+            "missed": float(missed),
+            "nme": float(np.mean(errors)),
+            "fr10": float((everyone > _FAILURE).mean()),
+            "auc10": float(np.trapezoid(curve, grid) / _FAILURE),
+        }
 
     def parsing(self) -> Metrics:
         root = self.data / "parsing/celebamask_hq"
@@ -91,15 +102,23 @@ class Grader:
         with self.analyzer(("expression",)) as analyzer:
             for row, name in zip(scores, _progress("expression", names), strict=True):
                 face = analyzer.analyze(edgeface.read_image(root / name), boxes=[whole]).faces[0]
-                assert face.expression is not None
+                assert face.expression is not None  # noqa: S101  # for the type checker
                 row[:] = [face.expression.scores[c] for c in ferplus.CLASSES]
         guess, sure = scores.argmax(1), scores.max(1)
         right = guess == truth
-        recall = {c: float(right[truth == k].mean()) for k, c in enumerate(ferplus.CLASSES) if (truth == k).any()}
+        recall = {
+            c: float(right[truth == k].mean()) for k, c in enumerate(ferplus.CLASSES) if (truth == k).any()
+        }
         bins = np.minimum((sure * 15).astype(int), 14)
-        ece = sum(abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean() for b in set(bins))
-        metrics = {"images": float(len(names)), "accuracy": float(right.mean()),
-                   "balanced_accuracy": float(np.mean(list(recall.values()))), "ece": float(ece)}
+        ece = sum(
+            abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean() for b in set(bins)
+        )
+        metrics = {
+            "images": float(len(names)),
+            "accuracy": float(right.mean()),
+            "balanced_accuracy": float(np.mean(list(recall.values()))),
+            "ece": float(ece),
+        }
         return metrics | {f"recall_{c}": v for c, v in recall.items()}
 
     def detection(self) -> Metrics:
@@ -123,36 +142,60 @@ class Grader:
                     free += 1
                     false += len(analyzer.analyze(piece).faces)
         every, iou = np.array(overlaps), np.array(overlaps)[np.array(both)]
-        return {"faces": float(len(iou)), "recall_50": float((iou >= 0.5).mean()), "recall_70": float((iou >= 0.7).mean()),
-                "mean_iou": float(iou[iou >= 0.5].mean()), "recall_50_any_teacher": float((every >= 0.5).mean()),
-                "faces_any_teacher": float(len(every)), "face_free_images": float(free),
-                "false_positives_per_image": false / max(free, 1)}
+        return {
+            "faces": float(len(iou)),
+            "recall_50": float((iou >= 0.5).mean()),
+            "recall_70": float((iou >= 0.7).mean()),
+            "mean_iou": float(iou[iou >= 0.5].mean()),
+            "recall_50_any_teacher": float((every >= 0.5).mean()),
+            "faces_any_teacher": float(len(every)),
+            "face_free_images": float(free),
+            "false_positives_per_image": false / max(free, 1),
+        }
 
 
 def face_free(rgb: Rgb, boxes: NDArray[np.float32]) -> list[Rgb]:
-    """Up to four pictures 640 x 480 out of a photo: 4:3 windows tiled over the strips left of, right of, above and
-    below all faces that the teacher suspects (score 0.3), a quarter of a face away from them; the largest first."""
+    """Up to four pictures 640 x 480 out of a photo, without a face, the largest first.
+
+    4:3 windows tiled over the strips left of, right of, above and below all faces that the teacher suspects
+    (score 0.3), a quarter of a face away from them.
+    """
     height, width = rgb.shape[:2]
     margin = 0.25 * boxes[:, 2:].max(1)
     x0, y0 = float((boxes[:, 0] - margin).min()), float((boxes[:, 1] - margin).min())
-    x1, y1 = float((boxes[:, 0] + boxes[:, 2] + margin).max()), float((boxes[:, 1] + boxes[:, 3] + margin).max())
+    x1, y1 = (
+        float((boxes[:, 0] + boxes[:, 2] + margin).max()),
+        float((boxes[:, 1] + boxes[:, 3] + margin).max()),
+    )
     windows = []
-    for left, top, right, bottom in ((0, 0, x0, height), (x1, 0, width, height), (0, 0, width, y0), (0, y1, width, height)):
+    for left, top, right, bottom in (
+        (0, 0, x0, height),
+        (x1, 0, width, height),
+        (0, 0, width, y0),
+        (0, y1, width, height),
+    ):
         wide = int(min(right - left, (bottom - top) * 4 / 3))
         high = wide * 3 // 4
         if wide >= 56:
             across, down = int((right - left) // wide), int((bottom - top) // high)
-            windows += [(wide, int(left) + i * wide, int(top) + j * high) for i in range(across) for j in range(down)]
+            windows += [
+                (wide, int(left) + i * wide, int(top) + j * high) for i in range(across) for j in range(down)
+            ]
     windows.sort(key=lambda w: -w[0])
-    return [cv2.resize(rgb[y : y + w * 3 // 4, x : x + w], _FACE_FREE, interpolation=cv2.INTER_LINEAR)
-            for w, x, y in windows[:4]]
+    return [
+        cv2.resize(rgb[y : y + w * 3 // 4, x : x + w], _FACE_FREE, interpolation=cv2.INTER_LINEAR)
+        for w, x, y in windows[:4]
+    ]
 
 
 def _face_at(result: FrameResult, point: NDArray[np.float32]) -> edgeface.Face | None:
     """The face whose box holds the point, nearest by its middle."""
     x, y = float(point[0]), float(point[1])
-    holding = [f for f in result.faces
-               if f.bbox.x <= x <= f.bbox.x + f.bbox.width and f.bbox.y <= y <= f.bbox.y + f.bbox.height]
+    holding = [
+        f
+        for f in result.faces
+        if f.bbox.x <= x <= f.bbox.x + f.bbox.width and f.bbox.y <= y <= f.bbox.y + f.bbox.height
+    ]
     return min(holding, key=lambda f: np.hypot(f.bbox.center[0] - x, f.bbox.center[1] - y), default=None)
 
 

@@ -1,7 +1,7 @@
-"""Labels by teachers for images that have none: face boxes and five points by YuNet, 68 points by the face mesh.
+"""Teachers' labels for images that have none: boxes and five points by YuNet, 68 points by the face mesh.
 
-One ``.npz`` per data set in the label folder. Where a data set has human points, the face whose box holds them is
-taken; elsewhere the largest. The 68-point map is fitted on LFPW's training part alone.
+One ``.npz`` per data set in the label folder. Where a data set has human points, the face whose box holds
+them is taken; elsewhere the largest. The 68-point map is fitted on LFPW's training part alone.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from edgeface.geometry import iou_matrix
 from edgeface.labels import IBUG68
 
 from .datasets import lfpw
-from .splits import read_split
+from .splits import parts, read_split
 from .teachers.facemesh import FaceMesh, RidgeMap, mirrored
 from .teachers.ultraface import UltraFace
 from .teachers.yunet import YuNet
 
-__all__ = ["Labels", "Source", "SOURCES", "label_all", "label_faces", "load_labels"]
+__all__ = ["SOURCES", "Labels", "Source", "label_all", "label_faces", "load_labels"]
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data set's images: its split's name, its folder under the data root, how much of YuNet's input it fills."""
+    """A data set's images: its split, its folder under the data root, how much of YuNet's input they fill."""
 
     split: str
     folder: str
@@ -88,33 +88,47 @@ def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | Non
         click.echo(f"{source.split}: {len(rows)} faces of {len(read_split(source.split))} images")
 
 
-def label_faces(data: Path, teachers: Path, path: Path) -> None:
-    """All faces of LFPW's photos by YuNet, down to a doubtful score, and whether UltraFace agrees on each (IoU >= 0.5).
+def label_faces(
+    data: Path, teachers: Path, path: Path, wanted: Collection[str] = ("train", "validation")
+) -> None:
+    """All faces of LFPW's photos by YuNet, down to a doubtful score, and if UltraFace agrees (IoU >= 0.5).
 
-    Agreed ones are what the detection student is graded by; doubtful ones say where not to look for a background.
+    Agreed ones are what the detection student is graded by; doubtful ones say where not to look for a
+    background.
     """
-    detector, second = YuNet(teachers / "yunet_n_640_640.onnx"), UltraFace(teachers / "ultralight_version-RFB-320.onnx")
-    columns: dict[str, list[NDArray[np.generic]]] = {k: [] for k in ("names", "boxes", "scores", "keypoints", "agreed")}
-    for item in read_split("lfpw"):
-        rgb = lfpw.load_photo(data / "landmarks/lfpw/trainset", item.name)
+    detector, second = (
+        YuNet(teachers / "yunet_n_640_640.onnx"),
+        UltraFace(teachers / "ultralight_version-RFB-320.onnx"),
+    )
+    columns: dict[str, list[NDArray[np.generic]]] = {
+        k: [] for k in ("names", "boxes", "scores", "keypoints", "agreed")
+    }
+    for name in parts("lfpw", *wanted):
+        rgb = lfpw.load_photo(data / "landmarks/lfpw/trainset", name)
         found, (others, _) = detector.detect(rgb, 0.3), second.detect(rgb)
-        columns["names"].append(np.full(len(found), item.name))
+        columns["names"].append(np.full(len(found), name))
         columns["boxes"].append(found.boxes)
         columns["scores"].append(found.scores)
         columns["keypoints"].append(found.keypoints)
         overlap = iou_matrix(found.boxes, others)
         columns["agreed"].append((overlap >= 0.5).any(1) if len(others) else np.zeros(len(found), np.bool_))
-    np.savez_compressed(path, **{k: np.concatenate(v) for k, v in columns.items()})
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **{k: np.concatenate(v) for k, v in columns.items()})
+    partial.replace(path)
 
 
-def _face(detector: YuNet, rgb: NDArray[np.uint8], fill: float, points: Array | None) -> tuple[Array, float, Array] | None:
+def _face(
+    detector: YuNet, rgb: NDArray[np.uint8], fill: float, points: Array | None
+) -> tuple[Array, float, Array] | None:
     for amount in (fill, fill * 0.6):
         found = detector.detect(rgb, 0.5, fill=amount)
         if points is None:
             best = int(np.argmax(found.boxes[:, 2] * found.boxes[:, 3])) if len(found) else -1
         else:
             middle = points.mean(0)
-            inside = (found.boxes[:, :2] < middle).all(1) & (middle < found.boxes[:, :2] + found.boxes[:, 2:]).all(1)
+            inside = (found.boxes[:, :2] < middle).all(1) & (
+                middle < found.boxes[:, :2] + found.boxes[:, 2:]
+            ).all(1)
             best = int(np.argmax(inside * found.scores)) if inside.any() else -1
         if best >= 0:
             return found.boxes[best], float(found.scores[best]), found.keypoints[best]
@@ -159,7 +173,7 @@ def _rows(
             if human is not None:
                 yield item.name, item.part, box, score, keypoints, human, 1.0
                 continue
-            assert ridge is not None
+            assert ridge is not None  # noqa: S101  # for the type checker
             seen, other, presence = _meshes(mesh, rgb, box)
             points = ridge.both_views(seen, other, rgb.shape[1])
             yield item.name, item.part, box, score, keypoints, points, presence

@@ -1,4 +1,4 @@
-"""The README's tables, written from what was measured: the metrics file, the bundle, the benchmark's results."""
+"""The README's tables, written from what was measured: metrics file, bundle and benchmark results."""
 
 from __future__ import annotations
 
@@ -23,11 +23,19 @@ _FIGURES = (
     ("expression", "balanced_accuracy", "accuracy, mean over classes", True),
     ("expression", "ece", "calibration error", True),
 )
-_DATA = {"detection": "105 LFPW photos", "landmarks": "105 LFPW photos", "parsing": "100 CelebAMask-HQ photos",
-         "expression": "3,234 FER+ images"}
+_DATA = {
+    "detection": "105 LFPW photos",
+    "landmarks": "105 LFPW photos",
+    "parsing": "100 CelebAMask-HQ photos",
+    "expression": "3,234 FER+ images",
+}
 _RATIOS = (
     ("detect_and_landmarks", "detection + landmarks, time per frame", "FaceMesh, static mode"),
-    ("detect_and_all_three", "detection + landmarks + parsing + expression, time per frame", "FaceMesh, static mode"),
+    (
+        "detect_and_all_three",
+        "detection + landmarks + parsing + expression, time per frame",
+        "FaceMesh, static mode",
+    ),
     ("landmarks_to_video_mode", "detection + landmarks, time per frame", "FaceMesh, video mode (tracks)"),
     ("all_three_to_video_mode", "all four networks, time per frame", "FaceMesh, video mode (tracks)"),
     ("cold_start", "process start to first result, all outputs", "FaceMesh"),
@@ -38,8 +46,11 @@ _RATIOS = (
 def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path) -> str:
     """The README with the text between ``<!-- table: NAME -->`` and ``<!-- /table -->`` made anew."""
     figures = json.loads(metrics.read_text())
-    tables = {"accuracy": _accuracy(figures), "size": _size(Bundle.load(bundle)),
-              "latency": _latency(json.loads(benchmark.read_text()))}
+    tables = {
+        "accuracy": _accuracy(figures),
+        "size": _size(Bundle.load(bundle)),
+        "latency": _latency(json.loads(benchmark.read_text())),
+    }
     for name, rows in tables.items():
         pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- /table -->)", re.DOTALL)
         readme, count = pattern.subn(lambda m, rows=rows: m[1] + "\n".join(rows) + "\n" + m[2], readme)
@@ -62,7 +73,9 @@ def _size(bundle: Bundle) -> list[str]:
     rows = ["| student | input | file |", "|---|---|---|"]
     for task in _DATA:
         spec = bundle.model(task)
-        rows.append(f"| {task} | {spec.input.width} x {spec.input.height} | {sizes[spec.artifact] / 1e6:.2f} MB |")
+        rows.append(
+            f"| {task} | {spec.input.width} x {spec.input.height} | {sizes[spec.artifact] / 1e6:.2f} MB |"
+        )
     return [*rows, f"| all, with their cards | | {sum(sizes.values()) / 1e6:.2f} MB |"]
 
 
