@@ -84,3 +84,10 @@ else:
         from quantization.canonical import canonicalise
 
         return canonicalise(int8_file, ["left", "right", "spatial"])
+
+    @pytest.fixture(scope="session")
+    def miniature(tmp_path_factory):
+        """The public data sets, drawn small."""
+        from tests.quantization.miniature import Miniature
+
+        return Miniature.make(tmp_path_factory.mktemp("miniature"))
