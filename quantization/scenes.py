@@ -19,7 +19,7 @@ from .datasets import celebamask, lfpw
 from .label import load_labels
 from .splits import parts
 
-__all__ = ["Cutout", "Scene", "SceneMaker"]
+__all__ = ["Cutout", "Mix", "Scene", "SceneMaker"]
 
 Array = NDArray[np.float32]
 _CUTOUT = 176  # longest side kept of a cut-out
@@ -94,22 +94,39 @@ class Scene:
         self.sure.append(sure and shown > 0.66)
 
 
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Shares of the kinds of scenes (what is left has no face), and how they are made."""
+
+    photo: float = 0.30
+    mosaic: float = 0.15
+    pasted: float = 0.43
+    natural: float = 0.0  # of the photos: the whole photo as the runtime would letterbox it, a little jittered
+    bystander: float = 0.0  # of the other photos: scaled by any of its faces instead of its main one
+    smallest: float = 9.5  # side of a pasted face, pixels
+    soft: float = 0.0  # of the pasted heads: out of focus
+    strength: float = 1.0  # of the picture's degradation
+
+
 class SceneMaker:
     """Draws scenes ``width`` x ``height``; everything it needs is in memory after construction."""
 
-    def __init__(self, data: Path, labels: Path, width: int, height: int) -> None:
-        self.width, self.height = width, height
+    def __init__(self, data: Path, labels: Path, width: int, height: int, mix: Mix | None = None) -> None:
+        self.width, self.height, self._mix = width, height, mix or Mix()
         self._photos = self._load_photos(data, labels)
+        # Photos with bystanders are few and have the hard faces.
+        crowd = np.array([1.0 + 1.5 * (np.count_nonzero(p.scores > _SURE) > 1) for p in self._photos])
+        self._weights = crowd / crowd.sum() if self._mix.bystander else np.full(len(crowd), 1 / len(crowd))
         self._cutouts = self._load_cutouts(data, labels)
 
     def draw(self, rng: np.random.Generator) -> Scene:
         """One scene."""
-        kind = rng.random()
-        if kind < 0.30:
+        kind, mix = rng.random(), self._mix
+        if kind < mix.photo:
             scene = self._photo(rng)
-        elif kind < 0.45:
+        elif kind < mix.photo + mix.mosaic:
             scene = self._mosaic(rng)
-        elif kind < 0.88:
+        elif kind < mix.photo + mix.mosaic + mix.pasted:
             scene = self._pasted(rng, int(rng.choice([1, 2, 3, 5, 8], p=[0.3, 0.25, 0.2, 0.15, 0.1])))
         else:
             scene = Scene(self._background(rng))
@@ -119,21 +136,32 @@ class SceneMaker:
             self._occlude(rng, scene)
         if rng.random() < 0.5:
             self._mirror(scene)
-        scene.image = augment.degrade(scene.image, rng)
+        scene.image = augment.degrade(scene.image, rng, mix.strength)
         return scene
 
     # where scenes come from
 
     def _photo(self, rng: np.random.Generator, width: int | None = None, height: int | None = None) -> Scene:
-        """A photo scaled so that its main face's side is drawn log-uniformly, anywhere it still shows."""
+        """A photo scaled so that one of its faces has a side drawn log-uniformly, anywhere it still shows; or the
+        whole photo as the runtime letterboxes it."""
         width, height = width or self.width, height or self.height
-        photo = self._photos[rng.integers(len(self._photos))]
-        main = int(np.argmax(photo.boxes[:, 3] * (photo.scores > _SURE)))
-        side = float(np.exp(rng.uniform(np.log(11), np.log(0.95 * height))))
-        scale = side / float(photo.boxes[main, 3])
-        angle = float(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
-        target = rng.uniform((0.15 * width, 0.15 * height), (0.85 * width, 0.85 * height))
-        middle = photo.boxes[main, :2] + photo.boxes[main, 2:] / 2
+        photo = self._photos[rng.choice(len(self._photos), p=self._weights)]
+        sure = photo.scores > _SURE
+        if self._mix.natural and rng.random() < self._mix.natural:
+            rows, columns = photo.rgb.levels[0].shape[:2]
+            scale = min(width / columns, height / rows) * float(rng.uniform(0.8, 1.3))
+            angle = float(rng.normal(0, 6)) if rng.random() < 0.3 else 0.0
+            middle = np.array([columns / 2, rows / 2], np.float32)
+            target = np.array([width / 2, height / 2]) + rng.normal(0, 0.08, 2) * (width, height)
+        else:
+            chosen = int(np.argmax(photo.boxes[:, 3] * sure))
+            if self._mix.bystander and rng.random() < self._mix.bystander:
+                chosen = int(rng.choice(np.flatnonzero(sure)))
+            side = float(np.exp(rng.uniform(np.log(11), np.log(0.95 * height))))
+            scale = side / float(photo.boxes[chosen, 3])
+            angle = float(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
+            target = rng.uniform((0.15 * width, 0.15 * height), (0.85 * width, 0.85 * height))
+            middle = photo.boxes[chosen, :2] + photo.boxes[chosen, 2:] / 2
         matrix = _turn(scale, angle, middle, target)
         back = self._background(rng, width, height)
         if rng.random() < 0.4:
@@ -169,7 +197,7 @@ class SceneMaker:
         for _ in range(count):
             cutout = self._cutouts[rng.integers(len(self._cutouts))]
             top = 0.95 if count == 1 else 0.5
-            side = float(np.exp(rng.uniform(np.log(9.5), np.log(top * self.height))))
+            side = float(np.exp(rng.uniform(np.log(self._mix.smallest), np.log(top * self.height))))
             scale = side / float(cutout.box[3])
             angle = float(rng.uniform(-70, 70)) if rng.random() < 0.2 else float(rng.normal(0, 12))
             middle = cutout.box[:2] + cutout.box[2:] / 2
@@ -198,6 +226,8 @@ class SceneMaker:
         local[:, 2] -= (x0, y0)
         size = (int(x1 - x0), int(y1 - y0))
         head = cutout.rgb.warp(local, size, cv2.BORDER_REPLICATE)
+        if self._mix.soft and rng.random() < self._mix.soft:  # a passer-by behind the plane of focus
+            head = cv2.GaussianBlur(head, (0, 0), float(rng.uniform(0.01, 0.05)) * max(size) + 0.3)
         if rng.random() < 0.5:  # its own light
             head = cv2.convertScaleAbs(
                 head, alpha=float(rng.uniform(0.55, 1.25)), beta=float(rng.uniform(-20, 20))

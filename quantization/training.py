@@ -52,6 +52,7 @@ class Schedule:
     seed: int = 0
     validate_every: int = 500
     workers: int = 1
+    start: str | None = None  # the run, beside this one, whose weights to begin with
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step."""
@@ -156,7 +157,12 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
         fused=True,
     )
     checkpoint = run / "checkpoint.pt"
-    first = _resume(checkpoint, network, average, optimizer) if checkpoint.exists() else 0
+    first = 0
+    if checkpoint.exists():
+        first = _resume(checkpoint, network, average, optimizer)
+    elif schedule.start:
+        load_weights(network, run.parent / schedule.start / "weights.npz")
+        average.load_state_dict(network.state_dict())
     started, sums = time.monotonic(), {}  # type: float, dict[str, float]
     for step, batch in zip(range(first, schedule.steps), _prefetch(task, schedule, first), strict=False):
         for group in optimizer.param_groups:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..scenes import Scene, SceneMaker
+from ..scenes import Mix, Scene, SceneMaker
 from ..students.detection import STRIDES, DetectionNet
 
 __all__ = ["DetectionTask"]
@@ -28,7 +28,7 @@ class DetectionTask:
     def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
         self._recipe = recipe
         self._width, self._height = int(recipe["width"]), int(recipe["height"])
-        self._scenes = SceneMaker(data, labels, self._width, self._height)
+        self._scenes = SceneMaker(data, labels, self._width, self._height, Mix(**recipe["scenes"]))
         self._centres = np.concatenate([self._grid(s) for s in STRIDES])
         self._strides = np.concatenate([np.full(len(self._grid(s)), s, np.float32) for s in STRIDES])
 
@@ -104,7 +104,8 @@ class DetectionTask:
         side = (truth[:, 2:] - truth[:, :2]).clamp(min=1)
         iou, giou = _overlap(guess, truth)
         quality = torch.zeros_like(scores)
-        quality[face] = iou.detach().clamp(0, 1)
+        floor = float(self._recipe["quality_floor"])
+        quality[face] = floor + (1 - floor) * iou.detach().clamp(0, 1)
         focus = (torch.sigmoid(scores) - quality).abs().detach().pow(2)
         cross = functional.binary_cross_entropy_with_logits(scores, quality, reduction="none")
         score_loss = (cross * focus * (state >= 0)).sum() / count

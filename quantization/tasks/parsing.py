@@ -95,7 +95,8 @@ class ParsingTask:
                 images[i], hidden = augment.occlude(images[i], rng, filler, (0.05, 0.18))
                 masks[i][hidden > 127] = 255  # what lies there is not annotated
         image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
-        return {"image": image, "mask": torch.from_numpy(masks).long()}
+        phase = torch.from_numpy(rng.integers(0, 2, 2))
+        return {"image": image, "mask": torch.from_numpy(masks).long(), "phase": phase}
 
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
         """Training crops as the runtime makes them: float32 [S, S, 3] in [-1, 127/128]."""
@@ -127,13 +128,20 @@ class ParsingTask:
     def loss(
         self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
-        logits, mask = outputs[0], batch["mask"]
-        cross = functional.cross_entropy(logits, mask, weight=self._class_weights, ignore_index=255)
-        known = (mask != 255).unsqueeze(1)
-        truth = functional.one_hot(mask.clamp(max=_CLASSES - 1), _CLASSES).permute(0, 3, 1, 2) * known
-        guess = logits.softmax(1) * known
-        shared = (guess * truth).sum((0, 2, 3))
-        dice = 1 - (2 * shared + 1) / (guess.sum((0, 2, 3)) + truth.sum((0, 2, 3)) + 1)
+        # One pixel of every 2 x 2, another one each step: the same gradient on average for a quarter of the time,
+        # and the loss over 19 full maps would cost more than the network.
+        y, x = batch["phase"].tolist()
+        logits, mask = outputs[0][:, :, y::2, x::2].contiguous(), batch["mask"][:, y::2, x::2]
+        known = mask != 255
+        labels = mask.clamp(max=_CLASSES - 1)
+        log_share = functional.log_softmax(logits, 1)
+        own = log_share.gather(1, labels[:, None])[:, 0]  # of each pixel's true class
+        weight = self._class_weights[labels] * known
+        cross = -(own * weight).sum() / weight.sum()
+        true = labels[known]
+        shared = torch.zeros(_CLASSES).index_add(0, true, own[known].exp())
+        guessed = (log_share.exp() * known[:, None]).sum((0, 2, 3))
+        dice = 1 - (2 * shared + 1) / (guessed + torch.bincount(true, minlength=_CLASSES) + 1)
         total = cross + dice.mean()
         return total, {"cross": cross.item(), "dice": dice.mean().item()}
 
