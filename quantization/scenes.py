@@ -101,7 +101,7 @@ class Mix:
     photo: float = 0.30
     mosaic: float = 0.15
     pasted: float = 0.43
-    natural: float = 0.0  # of the photos: the whole photo as the runtime would letterbox it, a little jittered
+    natural: float = 0.0  # of the photos: all of it, about as the runtime would letterbox it
     bystander: float = 0.0  # of the other photos: scaled by any of its faces instead of its main one
     smallest: float = 9.5  # side of a pasted face, pixels
     soft: float = 0.0  # of the pasted heads: out of focus
@@ -142,8 +142,7 @@ class SceneMaker:
     # where scenes come from
 
     def _photo(self, rng: np.random.Generator, width: int | None = None, height: int | None = None) -> Scene:
-        """A photo scaled so that one of its faces has a side drawn log-uniformly, anywhere it still shows; or the
-        whole photo as the runtime letterboxes it."""
+        """A photo whose main face, or another, gets a side drawn log-uniformly; or as the runtime letterboxes it."""
         width, height = width or self.width, height or self.height
         photo = self._photos[rng.choice(len(self._photos), p=self._weights)]
         sure = photo.scores > _SURE

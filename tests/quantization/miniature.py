@@ -72,7 +72,9 @@ def draw(seed: int, width: int = 120, height: int = 96, side: float = 44.0) -> D
     for point, name in zip((*eyes, *mouth), ("left", "right", "mouth", "mouth"), strict=True):
         cv2.circle(rgb, tuple(point.round().astype(int).tolist()), radius, _COLOURS[name], -1)
     keypoints = np.stack([*eyes, points[30], *mouth])
-    return Drawn(rgb, np.array([*corner, *size], np.float32), points.astype(np.float32), keypoints.astype(np.float32))
+    return Drawn(
+        rgb, np.array([*corner, *size], np.float32), points.astype(np.float32), keypoints.astype(np.float32)
+    )
 
 
 def colours_at(image: NDArray[np.uint8], points: NDArray[np.float32]) -> str:
@@ -137,7 +139,9 @@ def make_data(root: Path) -> Path:
             if split == "celebamask":
                 mask = Image.fromarray(_mask(face))
                 if i % 2:  # some of the published masks are palette images
-                    mask.putpalette([v for k in range(256) for v in (k * 37 % 256, k * 91 % 256, k * 7 % 256)])
+                    mask.putpalette(
+                        [v for k in range(256) for v in (k * 37 % 256, k * 91 % 256, k * 7 % 256)]
+                    )
                 (root / "parsing/celebamask_hq/masks").mkdir(exist_ok=True)
                 mask.save(root / "parsing/celebamask_hq/masks" / (Path(name).stem + ".png"))
     _make_ferplus(root / "expression/ferplus")
@@ -164,14 +168,27 @@ def _make_ferplus(root: Path) -> None:
                 votes[[0, 8]] = 4, 6
             rows.append([part, name, *votes.tolist()])
     with (root / "votes.csv").open("w", newline="") as file:
-        names = "neutral happiness surprise sadness anger disgust fear contempt unknown NF".split()
+        names = [
+            "neutral",
+            "happiness",
+            "surprise",
+            "sadness",
+            "anger",
+            "disgust",
+            "fear",
+            "contempt",
+            "unknown",
+            "NF",
+        ]
         csv.writer(file).writerows([["split", "image", *names], *rows])
 
 
 def _make_head(path: Path) -> None:
     """An egg with 68 points on its front, in the format of the 3D face."""
     rows, columns = 24, 48
-    up, around = np.meshgrid(np.linspace(-1.5, 1.5, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij")
+    up, around = np.meshgrid(
+        np.linspace(-1.5, 1.5, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij"
+    )
     vertices = np.stack(
         [7 * np.cos(up) * np.sin(around), 10 * np.sin(up), 8 * np.cos(up) * np.cos(around)], axis=-1
     ).reshape(-1, 3)
@@ -180,7 +197,9 @@ def _make_head(path: Path) -> None:
     quads = np.stack([cell[:-1], right[:-1], right[1:], cell[1:]], axis=-1).reshape(-1, 4)
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     front = np.c_[(mean_face() - 0.5) * (12, -14), np.zeros(68)]
-    apart = np.linalg.norm(vertices[:, None, :2] - front[None, :, :2], axis=2) + 100 * (vertices[:, None, 2] < 0)
+    apart = np.linalg.norm(vertices[:, None, :2] - front[None, :, :2], axis=2) + 100 * (
+        vertices[:, None, 2] < 0
+    )
     path.parent.mkdir(parents=True)
     np.savez(path, neutral=vertices.astype(np.float32), triangles=triangles, landmarks68=apart.argmin(0))
 
@@ -249,6 +268,10 @@ def make_splits(data: Path) -> dict[str, list[str]]:
         splits.write_split(split, items)
     train = [f"FER2013Train/fer{i:07d}.webp" for i in range(16) if i != 5]
     valid = [f"FER2013Valid/fer{i:07d}.webp" for i in range(6) if i not in {1, 5}]
-    rows = [(n, "tuning" if i < 4 else "train") for i, n in enumerate(train)] + [(n, "validation") for n in valid]
-    splits.write_split("ferplus", [splits.Item(n, splits.digest(data / "expression/ferplus" / n), p) for n, p in rows])
+    rows = [(n, "tuning" if i < 4 else "train") for i, n in enumerate(train)] + [
+        (n, "validation") for n in valid
+    ]
+    splits.write_split(
+        "ferplus", [splits.Item(n, splits.digest(data / "expression/ferplus" / n), p) for n, p in rows]
+    )
     return chosen

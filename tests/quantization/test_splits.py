@@ -110,7 +110,9 @@ def test_making_all_lists_twice_gives_the_same_ones(miniature, tmp_path, monkeyp
     made = []
     for name in ("one", "two"):
         monkeypatch.setattr(splits, "SPLITS", tmp_path / name)
-        made.append([(path.name, count, path.read_bytes()) for path, count in splits.make_all(miniature.data)])
+        made.append(
+            [(path.name, count, path.read_bytes()) for path, count in splits.make_all(miniature.data)]
+        )
     assert made[0] == made[1]
     # Of the 22 FER+ images one has no majority among the eight classes in each part, one repeats a training image.
     assert {name: count for name, count, _ in made[0]} == {
@@ -144,7 +146,11 @@ def test_no_picture_is_in_a_committed_list_twice(split):
 
 
 def test_what_grades_never_trains_in_any_set():
-    every = [i for s in ("lfpw", "celebamask", "ferplus", "utkface", "celeba_hq", "youtube_faces") for i in read_split(s)]
+    every = [
+        i
+        for s in ("lfpw", "celebamask", "ferplus", "utkface", "celeba_hq", "youtube_faces")
+        for i in read_split(s)
+    ]
     graded = {i.digest for i in every if i.part == "validation"}
     assert len(graded) == 105 + 100 + 3234
     assert not graded & {i.digest for i in every if i.part != "validation"}
