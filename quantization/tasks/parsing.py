@@ -128,7 +128,7 @@ class ParsingTask:
     def loss(
         self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
-        # One pixel of every 2 x 2, another one each step: the same gradient on average at a quarter of the cost,
+        # One pixel of every 2 x 2, another each step: the same gradient on average at a quarter of the cost,
         # and the loss over 19 full maps would cost more than the network.
         y, x = batch["phase"].tolist()
         logits, mask = outputs[0][:, :, y::2, x::2].contiguous(), batch["mask"][:, y::2, x::2]
