@@ -142,7 +142,7 @@ class SceneMaker:
     # where scenes come from
 
     def _photo(self, rng: np.random.Generator, width: int | None = None, height: int | None = None) -> Scene:
-        """A photo whose main face, or another, gets a side drawn log-uniformly; or as the runtime letterboxes it."""
+        """A photo, scaled by a side drawn log-uniformly for one of its faces, or as the runtime does it."""
         width, height = width or self.width, height or self.height
         photo = self._photos[rng.choice(len(self._photos), p=self._weights)]
         sure = photo.scores > _SURE
