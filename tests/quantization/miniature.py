@@ -1,7 +1,7 @@
 """The public data sets in miniature: their layouts with a few drawn faces in them, no photo of anybody.
 
-Every drawn face has a red eye on the left of the picture, a green one on the right and a blue mouth, so that a
-test can follow a labelled point through any transformation by looking at the colour that is there.
+Every drawn face has a red eye on the left of the picture, a green one on the right and a blue mouth, so that
+a test can follow a labelled point through any transformation by looking at the colour that is there.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ def _make_head(path: Path) -> None:
 
 
 def make_labels(folder: Path, parts: dict[str, list[str]]) -> Path:
-    """The teachers' label files for :func:`make_data`, with the truth in them; ``parts`` names each image's part."""
+    """The teachers' label files for :func:`make_data`, with the truth in them."""
     folder.mkdir(parents=True)
     for split, (_, names, _) in _SETS.items():
         faces = [_face(split, i) for i in range(len(names))]

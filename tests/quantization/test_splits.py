@@ -114,7 +114,7 @@ def test_making_all_lists_twice_gives_the_same_ones(miniature, tmp_path, monkeyp
             [(path.name, count, path.read_bytes()) for path, count in splits.make_all(miniature.data)]
         )
     assert made[0] == made[1]
-    # Of the 22 FER+ images one has no majority among the eight classes in each part, one repeats a training image.
+    # Of the 22 FER+ images two have no majority among the eight classes, one repeats a training image.
     assert {name: count for name, count, _ in made[0]} == {
         "lfpw.csv": 8, "ferplus.csv": 19, "celebamask.csv": 6, "celeba_hq.csv": 3, "utkface.csv": 4,
         "youtube_faces.csv": 6,

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantization.augment import degrade, occlude, polygon_mask
+from tests.quantization.miniature import draw
+
+pytestmark = pytest.mark.workshop
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(seed=seeds, strength=st.floats(0, 1.5))
+def test_a_degraded_picture_keeps_its_form_and_its_original(seed, strength):
+    image = draw(3).rgb
+    before = image.copy()
+    worse = degrade(image, np.random.default_rng(seed), strength)
+    assert worse.shape == image.shape
+    assert worse.dtype == np.uint8
+    assert (image == before).all()
+    assert (worse == degrade(image, np.random.default_rng(seed), strength)).all()
+
+
+def test_what_a_camera_does_leaves_the_picture_where_it_is():
+    """The labels are not moved, so nothing may move the picture: the face's red eye stays put on average."""
+    face = draw(11, side=70.0)
+    shifts = []
+    for seed in range(60):
+        worse = degrade(face.rgb, np.random.default_rng(seed)).astype(np.float32)
+        found, _ = cv2.phaseCorrelate(worse.mean(2), face.rgb.astype(np.float32).mean(2))
+        shifts.append(found)
+    assert np.abs(np.median(shifts, axis=0)).max() < 0.2
+    assert (np.linalg.norm(shifts, axis=1) < 1.0).mean() > 0.9
+
+
+def test_every_kind_of_damage_happens_now_and_then():
+    image = draw(4).rgb
+    seen = [degrade(image, np.random.default_rng(s)) for s in range(80)]
+    assert any((x[..., 0] == x[..., 2]).all() for x in seen)  # grey
+    assert any(x.mean() < 0.5 * image.mean() for x in seen)  # dark
+    sharpness = np.array([cv2.Laplacian(x, cv2.CV_32F).var() / image.var() for x in seen])
+    assert sharpness.min() < 0.5 * np.median(sharpness)  # blurred
+    assert sharpness.max() > 1.5 * np.median(sharpness)  # noisy
+
+
+@given(seed=seeds)
+def test_an_occluder_hides_what_its_mask_says_and_nothing_else(seed):
+    image, filler = draw(1).rgb, draw(2).rgb
+    covered, mask = occlude(image, np.random.default_rng(seed), filler, (0.05, 0.3))
+    assert covered.shape == image.shape
+    assert mask.shape == image.shape[:2]
+    assert set(np.unique(mask)) <= {0, 255}
+    reached = cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0
+    assert (covered[~reached] == image[~reached]).all()
+
+
+@given(seed=seeds, x=st.floats(20, 80), y=st.floats(20, 60))
+def test_a_mask_lies_around_its_centre(seed, x, y):
+    mask = polygon_mask((80, 100), np.random.default_rng(seed), np.array([x, y]), 10.0)
+    rows, columns = np.nonzero(mask)
+    assert rows.size > 0
+    reach = np.hypot(columns - x, rows - y)
+    assert reach.max() < 10.0 * np.hypot(3, 1) + 2
+    assert reach.min() < 10.0

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantization.scenes import Scene, SceneMaker, _hide, _Pyramid, _shrink, _turn, _turn_box
+from tests.quantization.miniature import colours_at, draw
+
+pytestmark = pytest.mark.workshop
+
+WIDTH, HEIGHT = 320, 256
+seeds = st.integers(0, 2**32 - 1)
+angles = st.floats(-80, 80)
+
+
+@pytest.fixture(scope="module")
+def maker(miniature):
+    with miniature.split():
+        return SceneMaker(miniature.data, miniature.labels, WIDTH, HEIGHT)
+
+
+def spot(x, y, radius, width=640, height=480):
+    """A soft spot of light on black."""
+    across, down = np.arange(width) - x, np.arange(height) - y
+    light = 250 * np.exp(-(across[None] ** 2 + down[:, None] ** 2) / (2 * radius**2))
+    return np.repeat(light[:, :, None], 3, axis=2).round().astype(np.uint8)
+
+
+def middle_of_light(image):
+    light = image[..., 0].astype(np.float64)
+    rows, columns = np.indices(light.shape)
+    return np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()
+
+
+@given(x=st.floats(150, 450), y=st.floats(120, 350), scale=st.floats(0.06, 2.5), angle=angles)
+def test_a_point_lands_where_the_picture_of_it_lands(x, y, scale, angle):
+    matrix = _turn(scale, angle, np.array([300.0, 240.0]), np.array([320.0, 240.0]))
+    image = _Pyramid.of(spot(x, y, max(2.5, 2.5 / scale))).warp(matrix, (640, 480))
+    there = matrix[:, :2] @ (x, y) + matrix[:, 2]
+    if ((there > 20) & (there < (620, 460))).all():
+        assert np.abs(middle_of_light(image) - there).max() < 0.12
+
+
+@given(scale=st.floats(0.05, 4), angle=angles, x=st.floats(-50, 400), y=st.floats(-50, 400))
+def test_the_middle_of_a_face_goes_where_it_is_sent(scale, angle, x, y):
+    middle = np.array([37.0, 81.5])
+    matrix = _turn(scale, angle, middle, np.array([x, y]))
+    assert matrix[:, :2] @ middle + matrix[:, 2] == pytest.approx([x, y], abs=1e-6)
+    assert np.linalg.det(matrix[:, :2]) == pytest.approx(scale**2)
+
+
+@given(w=st.floats(5, 200), h=st.floats(5, 200), scale=st.floats(0.1, 3), angle=st.floats(-180, 180))
+def test_the_box_of_a_turned_face_is_the_box_of_its_ellipse(w, h, scale, angle):
+    box = np.array([12.0, -7.0, w, h], np.float32)
+    matrix = _turn(scale, angle, box[:2] + box[2:] / 2, np.array([100.0, 90.0]))
+    around = np.linspace(0, 2 * np.pi, 2001)
+    ellipse = box[:2] + box[2:] / 2 * (1 + np.c_[np.cos(around), np.sin(around)])
+    turned = ellipse @ matrix[:, :2].T + matrix[:, 2]
+    low, high = turned.min(0), turned.max(0)
+    assert _turn_box(box, matrix, scale, angle) == pytest.approx(
+        [*low, *(high - low)], abs=2e-3 * max(w, h) * scale
+    )
+
+
+@given(seed=st.integers(0, 50), side=st.floats(60, 300))
+def test_a_cutout_carries_its_points_along(seed, side):
+    face = draw(seed, 520, 400, side)
+    cutout = _shrink(face.rgb, np.full(face.rgb.shape[:2], 255, np.uint8), face.box, face.keypoints)
+    assert max(cutout.rgb.levels[0].shape) <= 176
+    picked = [0, 1, 3, 4]  # the nose has no colour of its own
+    assert colours_at(cutout.rgb.levels[0], cutout.points[picked]) == "rgbb"
+    assert cutout.box[2] / cutout.box[3] == pytest.approx(face.box[2] / face.box[3], rel=1e-4)
+
+
+def scene_with(*boxes, sure=True):
+    scene = Scene(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    for box in boxes:
+        scene.add(np.array(box, np.float32), np.zeros((5, 2), np.float32), sure)
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("box", "sure"),
+    [
+        ((10, 10, 50, 60), [True]),
+        ((-10, 10, 50, 60), [True]),  # a fifth is outside
+        ((-20, 10, 50, 60), [False]),  # more than a third is
+        ((-48, 10, 50, 60), []),  # hardly anything is inside
+        ((400, 10, 50, 60), []),
+        ((300, 240, 40, 40), [False]),
+    ],
+)
+def test_faces_cut_off_by_the_edge_are_doubtful_or_gone(box, sure):
+    assert scene_with(box).sure == sure
+    assert scene_with(box, sure=False).sure == [False] * len(sure)
+
+
+def test_a_head_in_front_hides_what_is_behind_it():
+    scene = scene_with((0, 0, 40, 40), (100, 0, 40, 40), (200, 0, 40, 40), (60, 100, 40, 40))
+    _hide(scene, np.array([20, 0, 220, 20], np.float32))
+    # Of the first a quarter is covered, of the second and third a half, of the fourth nothing.
+    assert scene.sure == [True, False, False, True]
+    _hide(scene, np.array([95, -5, 50, 50], np.float32))
+    assert [float(b[0]) for b in scene.boxes] == [0.0, 200.0, 60.0]
+    assert len(scene.points) == len(scene.sure) == 3
+
+
+def check_colours(scene, sides):
+    """Whether a red, a green and two blue spots are where the points are, of every sure face of some size."""
+    found = []
+    for box, points, sure in zip(scene.boxes, scene.points, scene.sure, strict=True):
+        inside = ((points > 1) & (points < (scene.image.shape[1] - 2, scene.image.shape[0] - 2))).all()
+        if sure and inside and box[3] > 36:
+            seen = colours_at(scene.image, points[[0, 1, 3, 4]])
+            found += [a == b for a, b in zip(seen, sides, strict=True)]
+    return found
+
+
+@pytest.mark.parametrize("kind", ["_photo", "_mosaic", "_pasted"])
+def test_labels_follow_the_faces_into_a_scene(maker, kind):
+    found, mirrored = [], []
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        scene = maker._pasted(rng, 1) if kind == "_pasted" else getattr(maker, kind)(rng)
+        assert scene.image.shape == (HEIGHT, WIDTH, 3)
+        # Behind a pasted head there may be a photo whose face it half covers: single heads are enough.
+        if kind != "_pasted" or len(scene.boxes) == 1:
+            found += check_colours(scene, "rgbb")
+        maker._mirror(scene)
+        if kind != "_pasted" or len(scene.boxes) == 1:
+            mirrored += check_colours(scene, "grbb")
+    assert len(found) == len(mirrored) > 40
+    # In a mosaic a neighbour may cut off a corner of a face that still counts.
+    assert min(np.mean(found), np.mean(mirrored)) > (0.95 if kind == "_mosaic" else 0.99)
+
+
+def test_mirroring_twice_changes_nothing(maker):
+    scene = maker._mosaic(np.random.default_rng(5))
+    image, boxes, points = (
+        scene.image.copy(),
+        [b.copy() for b in scene.boxes],
+        [p.copy() for p in scene.points],
+    )
+    maker._mirror(scene)
+    assert not (scene.image == image).all()
+    maker._mirror(scene)
+    assert (scene.image == image).all()
+    assert np.array(scene.boxes) == pytest.approx(np.array(boxes), abs=1e-3)
+    assert np.array(scene.points) == pytest.approx(np.array(points), abs=1e-3)
+
+
+@given(seed=seeds)
+def test_every_scene_is_fit_to_learn_from(maker, seed):
+    scene = maker.draw(np.random.default_rng(seed))
+    assert scene.image.shape == (HEIGHT, WIDTH, 3)
+    assert scene.image.dtype == np.uint8
+    assert len(scene.boxes) == len(scene.points) == len(scene.sure)
+    for box, points, sure in zip(scene.boxes, scene.points, scene.sure, strict=True):
+        assert np.isfinite(box).all()
+        assert np.isfinite(points).all()
+        assert points.shape == (5, 2)
+        assert (box[2:] > 0).all()
+        assert (box[:2] < (WIDTH, HEIGHT)).all()
+        assert (box[:2] + box[2:] > 0).all()
+        if sure:
+            middle = box[:2] + box[2:] / 2
+            assert ((middle > -0.5) & (middle < (WIDTH - 0.5, HEIGHT - 0.5))).all()
+
+
+def test_a_scene_depends_on_its_generator_alone(maker):
+    one, two = (maker.draw(np.random.default_rng([3, 14])) for _ in range(2))
+    assert (one.image == two.image).all()
+    assert np.array_equal(one.boxes, two.boxes)
+    assert not np.array_equal(one.image, maker.draw(np.random.default_rng([3, 15])).image)
+
+
+def test_a_background_shows_no_face(maker):
+    for seed in range(60):
+        image = maker._background(np.random.default_rng(seed))
+        assert image.shape == (HEIGHT, WIDTH, 3)
+        pure = [(image[..., c] > 240) & (np.delete(image, c, axis=2).max(2) < 15) for c in range(3)]
+        shown = [cv2.countNonZero(p.astype(np.uint8)) for p in pure]
+        assert min(shown[0], shown[1]) == 0, "both eyes of a face are in a background"
+
+
+def test_only_training_photos_are_in_memory(maker):
+    assert len(maker._photos) == 6
+    assert len(maker._cutouts) == 4 + 3 + 1 + 2  # of the last two sets every third

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quantization.build import _network
+from quantization.students.blocks import Residual, upsample2
+from quantization.students.detection import STRIDES, DetectionNet
+from quantization.students.expression import ExpressionNet
+from quantization.students.parsing import ParsingNet
+from quantization.tasks import RECIPES, TASKS, load_recipe
+
+pytestmark = pytest.mark.workshop
+
+INPUTS = {
+    "detection": (3, 256, 320),
+    "landmarks": (3, 112, 112),
+    "parsing": (3, 128, 128),
+    "expression": (1, 48, 48),
+}
+OUTPUTS = {
+    "detection": [(c, 256 // s, 320 // s) for s in STRIDES for c in (1, 4, 10)],
+    "landmarks": [(136, 1, 1), (68, 1, 1), (1, 1, 1)],
+    "parsing": [(19, 128, 128)],
+    "expression": [(8, 1, 1)],
+}
+
+
+def network(task):
+    torch.manual_seed(1)
+    return _network(load_recipe(RECIPES / f"{task}.toml"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_network_of_a_recipe_has_the_promised_form(task):
+    net = network(task).eval()
+    with torch.no_grad():
+        outputs = net(torch.zeros(1, *INPUTS[task]))
+    assert [tuple(o.shape[1:]) for o in outputs] == OUTPUTS[task]
+    assert len(type(net).outputs) == len(set(type(net).outputs)) == len(outputs)
+    assert all(torch.isfinite(o).all() for o in outputs)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_only_what_an_edge_tpu_runs_is_in_a_network(task):
+    leaves = [m for m in network(task).modules() if not list(m.children())]
+    assert {type(m) for m in leaves} <= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Dropout2d}
+    assert all(m.groups == 1 for m in leaves if isinstance(m, nn.Conv2d))
+
+
+def test_all_weights_fit_into_five_megabytes_of_int8():
+    assert sum(p.numel() for t in TASKS for p in network(t).parameters()) < 4_500_000
+
+
+def test_a_residual_block_starts_as_the_identity():
+    x = torch.rand(2, 5, 8, 8)
+    assert torch.equal(Residual(5).eval()(x), x)
+
+
+def test_upsampling_is_bilinear_with_half_pixel_centres():
+    ramp = torch.arange(4.0)[None, None, None].repeat(1, 1, 4, 1)
+    assert upsample2(ramp)[0, 0, 3].tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+
+
+def test_a_fresh_detector_says_no_face():
+    with torch.no_grad():
+        outputs = DetectionNet().eval()(torch.rand(1, 3, 256, 320) * 2 - 1)
+    assert all((torch.sigmoid(s) < 0.1).all() for s in outputs[0::3])
+
+
+def test_the_deployed_expression_net_sees_colours_as_their_grey():
+    """ITU-R BT.601 inside the first convolution: grey input changes nothing, of colours the luma counts."""
+    torch.manual_seed(4)
+    net = ExpressionNet([4, 8, 12, 16])
+    for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_mean, -0.3, 0.3)
+        nn.init.uniform_(norm.running_var, 0.5, 2.0)
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    deployed = net.deployed()
+    net.eval()
+    grey = torch.rand(5, 1, 48, 48) * 2 - 1
+    colours = torch.rand(5, 3, 48, 48) * 2 - 1
+    luma = (colours * torch.tensor([0.299, 0.587, 0.114])[None, :, None, None]).sum(1, keepdim=True)
+    with torch.no_grad():
+        assert (deployed(grey.repeat(1, 3, 1, 1))[0] - net(grey)[0]).abs().max() < 1e-5
+        assert (deployed(colours)[0] - net(luma)[0]).abs().max() < 1e-5
+        assert net(grey)[0].std() > 1e-3
+    assert not deployed.training
+    assert type(deployed).outputs == ("logits",)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_a_parsing_map_lies_over_its_crop():
+    """A change of the picture in one corner changes the logits there first."""
+    torch.manual_seed(2)
+    net = ParsingNet([4, 8, 8, 8, 8], [8, 8, 8, 8]).eval()
+    plain = torch.zeros(1, 3, 64, 64)
+    for rows, columns in (
+        (slice(0, 16), slice(0, 16)),
+        (slice(48, 64), slice(0, 16)),
+        (slice(0, 16), slice(48, 64)),
+    ):
+        other = plain.clone()
+        other[:, :, rows, columns] = 1.0
+        with torch.no_grad():
+            change = (net(other)[0] - net(plain)[0]).abs().sum((0, 1)).numpy()
+        y, x = np.unravel_index(change.argmax(), change.shape)
+        assert rows.start - 6 <= y < rows.stop + 6
+        assert columns.start - 6 <= x < columns.stop + 6
