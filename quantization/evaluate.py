@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ Metrics = dict[str, float]
 Rgb = NDArray[np.uint8]
 _FAILURE = 0.10  # NME of a failure, and the end of the cumulative curve
 _FACE_FREE = (640, 480)
+_LEAST_WIDTH = 56  # of the piece of a photo that becomes one
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +81,10 @@ class Grader:
         root = self.data / "parsing/celebamask_hq"
         names = CELEBAMASK19.names
         total = np.zeros((len(names), len(names)), np.int64)
+        photos = parts("celebamask", "validation")
         missed = 0
         with self.analyzer(("parsing",)) as analyzer:
-            for name in _progress("parsing", parts("celebamask", "validation")):
+            for name in _progress("parsing", photos):
                 truth = celebamask.load_mask(root, name)
                 result = analyzer.analyze(celebamask.load_photo(root / "images", name))
                 missed += not result.faces
@@ -89,7 +92,7 @@ class Grader:
                 guess = np.zeros_like(truth) if parsing is None else parsing.to_frame(truth.shape)
                 total += confusion_matrix(guess, truth, len(names))
         f1 = f1_per_class(total)
-        metrics = {"photos": 100.0, "missed": float(missed), "mean_f1": float(np.mean(f1[1:]))}
+        metrics = {"photos": float(len(photos)), "missed": float(missed), "mean_f1": float(np.mean(f1[1:]))}
         return metrics | {f"f1_{n}": float(v) for n, v in zip(names, f1, strict=True)}
 
     def expression(self) -> Metrics:
@@ -176,7 +179,7 @@ def face_free(rgb: Rgb, boxes: NDArray[np.float32]) -> list[Rgb]:
     ):
         wide = int(min(right - left, (bottom - top) * 4 / 3))
         high = wide * 3 // 4
-        if wide >= 56:
+        if wide >= _LEAST_WIDTH:
             across, down = int((right - left) // wide), int((bottom - top) // high)
             windows += [
                 (wide, int(left) + i * wide, int(top) + j * high) for i in range(across) for j in range(down)
@@ -200,5 +203,5 @@ def _face_at(result: FrameResult, point: NDArray[np.float32]) -> edgeface.Face |
 
 
 def _progress(label: str, names: list[str]) -> Iterable[str]:
-    with click.progressbar(names, label=label, file=click.get_text_stream("stderr")) as bar:
+    with click.progressbar(names, label=label, file=sys.stderr) as bar:
         yield from bar

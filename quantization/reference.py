@@ -16,12 +16,15 @@ from edgeface.bundle import ModelSpec
 
 __all__ = ["TorchBackend"]
 
+_LOGISTIC = ("score_", "visibility", "presence")
+
 
 class TorchBackend:
     """Runs a PyTorch network per task; returns floats in the stored units of the int8 model's outputs.
 
-    The parsing logits are the exception: its head works on bytes, so the winning class is returned as 127
-    and the others as -128, which decodes to exactly the float network's labels.
+    Two kinds of output are bytes, because the runtime's heads read nothing else there: logits that go through
+    the logistic function are rounded to the int8 output's own steps, and of the parsing logits the winning
+    class is 127 and the others are -128, which decodes to exactly the float network's labels.
     """
 
     name = "torch"
@@ -55,7 +58,9 @@ class _TorchSession:
                 best = value.argmax(-1)[..., None] == np.arange(value.shape[-1])
                 stored[spec.name] = np.where(best, np.int8(127), np.int8(-128))
             else:
-                stored[spec.name] = value / spec.scale + spec.zero_point
+                units = value / spec.scale + spec.zero_point
+                is_byte = spec.name.startswith(_LOGISTIC)
+                stored[spec.name] = np.clip(np.round(units), -128, 127).astype(np.int8) if is_byte else units
         return stored
 
     def close(self) -> None:
