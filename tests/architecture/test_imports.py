@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 _WHERE_USED = {"onnxruntime", "picamera2", "starlette", "rich", "matplotlib"}
 _TRAINING_OR_NETWORK = {"torch", "tensorflow", "onnx", "jax", "quantization", "requests", "urllib3", "ssl"}
 _NOT_AT_IMPORT = _WHERE_USED | _TRAINING_OR_NETWORK | {"cv2", "ai_edge_litert", "click", "PIL", "socket"}
+
+# Distributions whose module has another name.
+_IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "ai-edge-litert": "ai_edge_litert"}
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +140,24 @@ def test_every_public_name_resolves_and_brings_no_network_or_training() -> None:
     loaded = set(done.stdout.split())
     assert {"edgeface", "numpy"} <= loaded
     assert loaded & _TRAINING_OR_NETWORK == set()
+
+
+def test_what_the_tests_import_is_asked_for_by_the_dev_extra(repository: Path) -> None:
+    """The README's test command starts from an empty environment: one forgotten name stops the whole run."""
+    text = (repository / "pyproject.toml").read_text()
+    asked: set[str] = set()
+    for key in ("dependencies", "dev"):
+        block = re.search(rf"^{key} = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+        assert block is not None, key
+        names = re.findall(r'^ +"([\w-]+)', block[1], re.MULTILINE)
+        asked |= {_IMPORTED_AS.get(name, name) for name in names}
+    own = {"edgeface", "tests", "benchmarks", "quantization"}  # in the checkout
+    missing = [
+        f"{path.relative_to(repository)}: {name}"
+        for path in (repository / "tests").rglob("test_*.py")
+        if path.parent.name != "quantization"  # skipped as a whole without the `workshop` extra
+        for node in _at_import(ast.parse(path.read_text()))
+        for name in _names(node)
+        if name.split(".")[0] not in asked | own | sys.stdlib_module_names
+    ]
+    assert missing == []
