@@ -195,7 +195,8 @@ def test_the_runtime_decodes_what_the_training_encodes(tasks):
         outputs.append(OutputSpec(name, i, values.shape, "int8", scale, 0))
     spec = ModelSpec(
         task="detection", artifact="none", format="tflite", precision="int8",
-        input=InputSpec("image", (1, 256, 320, 3), "int8", 1 / 128, 0, 128), outputs=tuple(outputs), crop=None,
+        input=InputSpec("image", (1, 256, 320, 3), "int8", 1 / 128, 0, 128), outputs=tuple(outputs),
+        crop=None,
         head=load_recipe(RECIPES / "detection.toml")["deploy"]["head"], labels=None,
     )  # fmt: skip
     head = DetectionHead(spec)
@@ -266,7 +267,7 @@ def test_what_grades_landmarks_does_not_train_them(tasks):
 
 @given(seed=seeds)
 def test_points_follow_the_face_into_the_crop(tasks, seed):
-    """The eyes' points lie on the red and the green eye; a mirrored crop swaps them, and the labels with them."""
+    """The eyes' points lie on the red and the green eye; a mirrored crop swaps them, labels and all."""
     crop, points, seen = tasks["landmarks"]._face_sample(np.random.default_rng(seed))
     assert crop.shape == (112, 112, 3)
     assert points.shape == (68, 2)

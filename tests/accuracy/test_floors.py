@@ -1,0 +1,54 @@
+"""The accuracy floors of the built-in students, int8, by the public API, on photos that never trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeface import Bundle, FaceAnalyzer
+
+pytest.importorskip("onnxruntime", reason="the teacher that grades the detector needs the `workshop` extra")
+
+from quantization.evaluate import Grader
+from quantization.label import label_faces
+
+pytestmark = pytest.mark.data
+
+
+@pytest.fixture(scope="module")
+def grader(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Grader:
+    teachers = shared_data.parent / "teachers"
+    if not teachers.is_dir():
+        pytest.skip(f"no teachers at {teachers}: put the published detectors there to grade the students")
+    labels = tmp_path_factory.mktemp("labels")
+    label_faces(shared_data, teachers, labels / "lfpw_faces.npz", ["validation"])
+    bundle = Bundle.builtin()
+    return Grader(shared_data, labels, lambda tasks: FaceAnalyzer(tasks, bundle=bundle))
+
+
+def test_landmarks(grader: Grader) -> None:
+    found = grader.grade("landmarks")
+    assert found["photos"] == 105
+    assert found["missed"] <= 2  # a missed face has no error, so it must not hide one
+    assert found["nme"] <= 0.042
+
+
+def test_parsing(grader: Grader) -> None:
+    found = grader.grade("parsing")
+    assert found["photos"] == 100
+    assert found["mean_f1"] >= 0.72
+
+
+def test_expression(grader: Grader) -> None:
+    found = grader.grade("expression")
+    assert found["images"] == 3234
+    assert found["accuracy"] >= 0.78
+
+
+def test_detection(grader: Grader) -> None:
+    found = grader.grade("detection")
+    assert found["faces"] >= 105
+    assert found["recall_50"] >= 0.98
+    assert found["face_free_images"] >= 200
+    assert found["false_positives_per_image"] <= 0.05

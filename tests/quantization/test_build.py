@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeface import BBox, Bundle, FaceAnalyzer, read_image
+from quantization.build import _network, build, load_networks
+from quantization.reference import TorchBackend
+from quantization.tasks import RECIPES, TASKS, load_recipe
+from quantization.training import save_weights
+
+pytestmark = pytest.mark.workshop
+
+SMALLER = {
+    "expression": [("widths = [16, 48, 96, 160]", "widths = [4, 8, 8, 12]")],
+    "landmarks": [
+        ("widths = [16, 32, 64, 96, 128]", "widths = [4, 8, 8, 12, 12]"),
+        ("code = 256", "code = 24"),
+    ],
+}
+
+
+def lively(network):
+    """Random weights with statistics as after training: every output says something."""
+    torch.manual_seed(7)
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.8, 1.2)
+        nn.init.uniform_(norm.bias, -0.1, 0.3)
+        norm.momentum = None
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    side = {1: 48, 3: 112}[first.in_channels]
+    coarse = torch.rand(24, first.in_channels, 7, 7) * 2 - 1
+    with torch.no_grad():
+        network.train()(nn.functional.interpolate(coarse, size=(side, side), mode="bilinear"))
+    if hasattr(network, "points"):
+        nn.init.normal_(network.points.weight, std=0.02)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def built(miniature, tmp_path_factory):
+    """Two students in miniature, from recipe to bundle; the bundle and the folder of the float weights."""
+    root = tmp_path_factory.mktemp("built")
+    recipes = []
+    for task, changes in SMALLER.items():
+        text = (RECIPES / f"{task}.toml").read_text()
+        for a, b in changes:
+            assert a in text
+            text = text.replace(a, b)
+        (root / f"{task}.toml").write_text(text)
+        recipes.append(root / f"{task}.toml")
+        save_weights(lively(_network(load_recipe(recipes[-1]))), root / f"{task}.npz")
+    figures = {"expression": {"int8": {"accuracy": 0.81234, "ece": 0.02}, "fp32": {"accuracy": 0.82}}}
+    (root / "metrics.json").write_text(json.dumps(figures))
+    with miniature.split():
+        content = build(recipes, miniature.data, miniature.labels, root, root / "metrics.json")
+    return Bundle.from_bytes(content), root
+
+
+def test_the_bundle_says_what_the_recipes_and_the_training_say(built):
+    bundle, _ = built
+    assert set(bundle.tasks) == {"expression", "landmarks"}
+    for task in bundle.tasks:
+        recipe, spec = load_recipe(RECIPES / f"{task}.toml"), bundle.model(task)
+        assert spec.crop.scale == recipe["deploy"]["crop"]["scale"]
+        assert spec.crop.align_above == recipe["deploy"]["crop"]["align_above"]
+        assert spec.licence == recipe["deploy"]["licence"]
+        assert spec.labels == recipe["deploy"]["labels"]
+        assert (spec.input.scale, spec.input.zero_point, spec.input.mean) == (1 / 128, 0, 128)
+        assert "{" not in bundle.card(task)
+    assert 0.3 <= bundle.model("expression").head["temperature"] <= 2.5
+    assert np.array(bundle.model("landmarks").head["mean_shape"]).shape == (68, 2)
+    assert dict(bundle.model("expression").metrics) == {"accuracy": 0.8123, "ece": 0.02}
+    assert dict(bundle.model("landmarks").metrics) == {}
+    assert "| accuracy | 0.8123 | 0.82 |" in bundle.card("expression")
+    assert "| ece | 0.02 | |" in bundle.card("expression")
+
+
+def test_the_float_network_and_its_int8_file_say_the_same(built, repository):
+    """Through the public API: the same crops, the same decoding, only quantisation noise between."""
+    bundle, root = built
+    networks = {}
+    for task in bundle.tasks:
+        network = _network(load_recipe(root / f"{task}.toml"))
+        with np.load(root / f"{task}.npz") as arrays:
+            network.load_state_dict(
+                {k: torch.from_numpy(arrays[k].astype(np.float32)) for k in arrays.files}, strict=False
+            )
+        networks[task] = network.deployed() if task == "expression" else network
+    photo = read_image(repository / "examples/astronaut.jpg")
+    boxes = [BBox(170, 50, 100, 120), BBox(20, 200, 80, 80), BBox(300, 20, 60, 90), BBox(200, 300, 150, 150)]
+    tasks = ("landmarks", "expression")
+    with (
+        FaceAnalyzer(tasks, bundle=bundle) as int8,
+        FaceAnalyzer(tasks, bundle=bundle, backend=TorchBackend(networks)) as fp32,
+    ):
+        stored, exact = int8.analyze(photo, boxes), fp32.analyze(photo, boxes)
+    assert (stored.backend, exact.backend) == ("litert", "torch")
+    noise, signal = [], []
+    mean = np.array(bundle.model("landmarks").head["mean_shape"])
+    crop = bundle.model("landmarks").crop
+    for a, b in zip(stored.faces, exact.faces, strict=True):
+        assert a.bbox == b.bbox
+        side = a.bbox.side
+        middle = np.array(a.bbox.center) + np.array(crop.shift) * side
+        noise.append((a.landmarks.points - b.landmarks.points) / side)
+        signal.append((b.landmarks.points - middle) / side - (mean - 0.5) * crop.scale)
+        assert np.abs(a.landmarks.visibility - b.landmarks.visibility).max() < 0.1
+        assert abs(a.landmarks.presence - b.landmarks.presence) < 0.1
+        assert max(abs(a.expression.scores[k] - v) for k, v in b.expression.scores.items()) < 0.1
+    assert 0 < np.square(noise).mean() < 0.1 * np.square(signal).mean()  # 10 dB, as an export asks for
+
+
+def test_weights_become_networks_as_they_are_deployed(tmp_path):
+    for task in TASKS:
+        torch.manual_seed(1)
+        save_weights(_network(load_recipe(RECIPES / f"{task}.toml")), tmp_path / f"{task}.npz")
+    networks = load_networks(tmp_path, TASKS)
+    assert set(networks) == set(TASKS)
+    for network in networks.values():
+        assert not network.training
+        first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+        assert first.weight.shape[1] == 3  # the expression net, too, takes colours now

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import edgeface
+from edgeface import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap
+from edgeface.labels import CELEBAMASK19
+from quantization import evaluate
+from quantization.datasets import celebamask, ferplus, lfpw
+from quantization.evaluate import Grader, face_free
+from quantization.splits import parts
+
+pytestmark = pytest.mark.workshop
+
+
+class Oracle:
+    """An analyzer that knows the answers: what it says about each picture is decided by the test."""
+
+    def __init__(self):
+        self.answers = {}
+        self.otherwise = ()
+
+    def __call__(self, tasks):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def knows(self, rgb, *faces):
+        self.answers[rgb.tobytes()] = faces
+
+    def analyze(self, frame, boxes=None):
+        rgb = frame.rgb if isinstance(frame, edgeface.Frame) else frame
+        return FrameResult(self.answers.get(rgb.tobytes(), self.otherwise), rgb.shape[1], rgb.shape[0])
+
+
+@pytest.fixture
+def oracle():
+    return Oracle()
+
+
+@pytest.fixture
+def grader(miniature, oracle):
+    with miniature.split():
+        yield Grader(miniature.data, miniature.labels, oracle)
+
+
+@pytest.fixture
+def lfpw_faces(miniature):
+    """Each validation photo of the drawn LFPW with its true face."""
+    root = miniature.data / "landmarks/lfpw/trainset"
+    with np.load(miniature.labels / "lfpw_faces.npz") as arrays:
+        boxes = dict(zip(arrays["names"].tolist(), arrays["boxes"].tolist(), strict=True))
+    with miniature.split():
+        rows = [
+            (lfpw.load_photo(root, n), lfpw.load_points(root, n), boxes[n])
+            for n in parts("lfpw", "validation")
+        ]
+    return [
+        (rgb, Face(BBox(*box), landmarks=Landmarks(points, np.ones(68, np.float32), 1.0)))
+        for rgb, points, box in rows
+    ]
+
+
+def shifted(face, x):
+    points = face.landmarks.points + np.array([x, 0], np.float32)
+    return replace(face, landmarks=replace(face.landmarks, points=points))
+
+
+def test_perfect_landmarks_have_no_error(grader, oracle, lfpw_faces):
+    for rgb, face in lfpw_faces:
+        oracle.knows(rgb, face)
+    found = grader.grade("landmarks")
+    assert found == pytest.approx({"photos": 2, "missed": 0, "nme": 0, "fr10": 0, "auc10": 1}, abs=1e-3)
+
+
+def test_landmarks_off_by_a_share_of_the_eyes_distance(grader, oracle, lfpw_faces):
+    for share, (rgb, face) in zip((0.04, 0.2), lfpw_faces, strict=True):
+        eyes = np.linalg.norm(face.landmarks.points[36] - face.landmarks.points[45])
+        oracle.knows(rgb, shifted(face, share * eyes))
+    found = grader.grade("landmarks")
+    assert found["nme"] == pytest.approx(0.12, abs=1e-4)
+    assert found["fr10"] == 0.5
+    assert found["auc10"] == pytest.approx(0.6 / 2, abs=1e-3)
+
+
+def test_a_missed_face_is_a_failure_and_the_face_that_holds_the_points_counts(grader, oracle, lfpw_faces):
+    (rgb, face), _ = lfpw_faces
+    stranger = replace(shifted(face, 50), bbox=BBox(face.bbox.x + 300, face.bbox.y, 400, 400))
+    oracle.knows(rgb, stranger, face)
+    found = grader.grade("landmarks")
+    assert (found["missed"], found["fr10"]) == (1, 0.5)
+    assert found["nme"] == pytest.approx(0, abs=1e-4)
+
+
+def test_parsing_is_counted_in_the_pixels_of_the_photo(grader, oracle, miniature):
+    root = miniature.data / "parsing/celebamask_hq"
+    (name,) = parts("celebamask", "validation")
+    truth, rgb = celebamask.load_mask(root, name), celebamask.load_photo(root / "images", name)
+    height, width = truth.shape
+    whole = BBox(-0.5, -0.5, width, height)
+    oracle.knows(rgb, Face(whole, parsing=ParsingMap(truth, whole)))
+    found = grader.grade("parsing")
+    present = [CELEBAMASK19.names[i] for i in np.unique(truth)]
+    assert [found[f"f1_{n}"] for n in present] == [1.0] * len(present)
+    assert np.isnan(found["f1_hat"])
+    left = BBox(-0.5, -0.5, width // 2, height)
+    oracle.knows(rgb, Face(whole, parsing=ParsingMap(truth[:, : width // 2], left)))
+    half = grader.grade("parsing")
+    seen, all_ = (truth[:, : width // 2] == 13).sum(), (truth == 13).sum()
+    assert half["f1_hair"] == pytest.approx(2 * seen / (seen + all_))
+    oracle.answers.clear()
+    nobody = grader.grade("parsing")
+    assert (nobody["photos"], nobody["missed"], nobody["f1_hair"]) == (1, 1, 0)
+
+
+def test_expression_accuracy_and_calibration(grader, oracle, miniature):
+    root = miniature.data / "expression/ferplus"
+    votes = ferplus.load_votes(root)
+    names = parts("ferplus", "validation")
+    for i, name in enumerate(names):
+        true = int(votes[name][:8].argmax())
+        said = true if i < 3 else (true + 1) % 8
+        scores = np.full(8, 0.4 / 7)
+        scores[said] = 0.6
+        expression = Expression(dict(zip(ferplus.CLASSES, scores.tolist(), strict=True)))
+        oracle.knows(edgeface.read_image(root / name).rgb, Face(BBox(0, 0, 48, 48), expression=expression))
+    found = grader.grade("expression")
+    assert found["images"] == 4
+    assert found["accuracy"] == found["balanced_accuracy"] == 0.75
+    assert found["ece"] == pytest.approx(0.15)
+    assert sorted(v for k, v in found.items() if k.startswith("recall_")) == [0, 1, 1, 1]
+
+
+def test_detection_recall_and_false_positives(grader, oracle, lfpw_faces, monkeypatch):
+    (rgb, face), (other, moved) = lfpw_faces
+    oracle.knows(rgb, face)
+    monkeypatch.setattr(evaluate, "_LEAST_WIDTH", 16)  # the drawn photos are small
+    box = moved.bbox
+    oracle.knows(other, replace(moved, bbox=BBox(box.x + 0.25 * box.width, box.y, box.width, box.height)))
+    found = grader.grade("detection")
+    assert found["faces"] == 2
+    assert found["recall_50"] == 1
+    assert found["recall_70"] == 0.5
+    assert found["mean_iou"] == pytest.approx((1 + 0.6) / 2, abs=1e-3)
+    assert found["false_positives_per_image"] == 0
+    assert found["face_free_images"] > 0
+    oracle.otherwise = (Face(BBox(0, 0, 9, 9)),)
+    noisy = grader.grade("detection")
+    assert (noisy["recall_50"], noisy["false_positives_per_image"]) == (1, 1)
+
+
+boxes = st.lists(
+    st.tuples(st.floats(-20, 380), st.floats(-20, 280), st.floats(10, 150), st.floats(10, 150)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(found=boxes)
+def test_a_face_free_picture_comes_from_where_no_face_is(found):
+    """Faces are painted white with a margin of a fifth; no white is in any piece."""
+    photo = np.zeros((300, 400, 3), np.uint8)
+    for x, y, w, h in found:
+        low = np.clip(np.round([x - 0.2 * w, y - 0.2 * w]), 0, None).astype(int)
+        high = np.clip(np.round([x + 1.2 * w, y + h + 0.2 * w]), 0, None).astype(int)
+        photo[low[1] : high[1], low[0] : high[0]] = 255
+    pieces = face_free(photo, np.array(found, np.float32))
+    assert len(pieces) <= 4
+    for piece in pieces:
+        assert piece.shape == (480, 640, 3)
+        assert piece.max() == 0
+
+
+def test_a_small_face_in_a_corner_leaves_pieces_large_first():
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    pieces = face_free(photo, np.array([[350, 250, 40, 40]], np.float32))
+    assert len(pieces) >= 2
+    # Noise that was enlarged more is smoother.
+    roughness = [np.abs(np.diff(p.astype(int), axis=1)).mean() for p in pieces]
+    assert roughness == sorted(roughness, reverse=True)
