@@ -8,6 +8,7 @@ detector's view of a 640 x 480 frame, on one x86 core.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,10 @@ class Window:
     def around(cls, center: tuple[float, float], side: float) -> Window:
         """The square nearest to the one of ``side`` pixels around ``center`` (frame pixels)."""
         whole = max(1, round(side))
-        # A square of n whole pixels from `left` on spans left - 0.5 to left + n - 0.5.
-        left, top = (round(middle - whole / 2 + 0.5) for middle in center)
+        # A square of n whole pixels from `left` on spans left - 0.5 to left + n - 0.5. Boxes of whole numbers
+        # lie halfway between two squares: all go to the same side, so that a face that moves by one pixel
+        # moves its square by one (`round` would go to the even one); 1e-3 keeps noise from deciding.
+        left, top = (math.ceil(middle - whole / 2 - 1e-3) for middle in center)
         return cls(left, top, whole, whole)
 
     @property

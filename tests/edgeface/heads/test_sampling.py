@@ -22,7 +22,23 @@ def test_a_window_is_the_nearest_whole_square(x: float, y: float, side: float) -
     window = Window.around((x, y), side)
     assert window.width == window.height >= 1
     assert abs(window.width - side) <= 0.5 or window.width == 1
-    assert max(abs(window.center[0] - x), abs(window.center[1] - y)) <= 0.5 + 1e-9
+    assert max(abs(window.center[0] - x), abs(window.center[1] - y)) <= 0.5 + 1e-3 + 1e-9
+
+
+@given(
+    x=st.integers(-50, 500),
+    y=st.integers(-50, 500),
+    width=st.integers(1, 300),
+    shift=st.sampled_from([0.0, 0.12, -0.07]),
+)
+def test_a_face_that_moves_by_whole_pixels_moves_its_window_along(
+    x: int, y: int, width: int, shift: float
+) -> None:
+    """Boxes of whole numbers lie halfway between two windows and must all choose alike."""
+    middle = width / 2 + shift * width
+    here = Window.around((x + middle, y + middle), 1.25 * width)
+    there = Window.around((x + 1 + middle, y + 3 + middle), 1.25 * width)
+    assert (there.left - here.left, there.top - here.top) == (1, 3)
 
 
 @pytest.mark.parametrize("side", [20, 63, 112, 150, 200, 223])
