@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,6 @@ from edgeface.heads import CropHead, Detection, DetectionHead, ExpressionHead, L
 from edgeface.results import BBox, Face, FrameResult
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
@@ -103,7 +104,7 @@ class FaceAnalyzer:
         """
         if not isinstance(frame, Frame):
             frame = Frame.from_array(frame)
-        given = None if boxes is None else [Face(bbox=_checked_box(box, frame)) for box in boxes]
+        given = None if boxes is None else _given(boxes, frame)
         with self._lock:
             if self._closed:
                 raise DeviceError("the analyzer is closed; make a new one")
@@ -200,10 +201,10 @@ def _face(detection: Detection) -> Face:
 
 
 def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tasks, str):
+    if isinstance(tasks, str) or not isinstance(tasks, Iterable):
         raise ArgumentError(f"tasks must be a list of names, not {tasks!r}; write [{tasks!r}]")
     asked = list(tasks)
-    unknown = [task for task in asked if task not in _HEADS]
+    unknown = [task for task in asked if task not in TASKS]
     if unknown:
         raise ArgumentError(f"tasks: {unknown[0]!r} is unknown; choose from {', '.join(TASKS)}")
     return tuple(task for task in TASKS if task in asked)
@@ -219,6 +220,12 @@ def _is_real(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _given(boxes: object, frame: Frame) -> list[Face]:
+    if not isinstance(boxes, Iterable):
+        raise ArgumentError(f"boxes must be a list of BBox, not {type(boxes).__name__}; write [BBox(...)]")
+    return [Face(bbox=_checked_box(box, frame)) for box in boxes]
+
+
 def _checked_box(box: object, frame: Frame) -> BBox:
     if not isinstance(box, BBox):
         raise ArgumentError(
@@ -232,10 +239,14 @@ def _checked_box(box: object, frame: Frame) -> BBox:
     return box
 
 
-def _loaded(bundle: Bundle | str | os.PathLike[str] | None) -> Bundle:
+def _loaded(bundle: object) -> Bundle:
     if bundle is None:
         return Bundle.builtin()
-    return bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+    if isinstance(bundle, Bundle):
+        return bundle
+    if not isinstance(bundle, (str, os.PathLike)):
+        raise ArgumentError(f"bundle must be a path or a Bundle, not {type(bundle).__name__}")
+    return Bundle.load(bundle)
 
 
 def _selected(backend: str | Backend, formats: frozenset[str]) -> Backend:

@@ -11,6 +11,7 @@ right-handed in these axes, which means positive is clockwise on the screen. Tim
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -50,10 +51,18 @@ def _frozen(value: Any, dtype: type[np.generic], shape: tuple[int, ...], name: s
     return array
 
 
-def _share(value: float, name: str) -> float:
-    if not 0.0 <= value <= 1.0:
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must be a number, not {value!r}") from None
+
+
+def _share(value: Any, name: str) -> float:
+    number = _number(value, name)
+    if not 0.0 <= number <= 1.0:
         raise ArgumentError(f"{name} must be between 0 and 1, not {value!r}")
-    return float(value)
+    return number
 
 
 class _Result:
@@ -102,13 +111,9 @@ class BBox:
 
     def __post_init__(self) -> None:
         for name in ("x", "y", "width", "height", "score"):
-            value = getattr(self, name)
-            try:
-                number = float(value)
-            except (TypeError, ValueError):
-                raise ArgumentError(f"BBox.{name} must be a number, not {value!r}") from None
+            number = _number(getattr(self, name), f"BBox.{name}")
             if not math.isfinite(number):
-                raise ArgumentError(f"BBox.{name} must be finite, not {value!r}")
+                raise ArgumentError(f"BBox.{name} must be finite, not {number!r}")
             object.__setattr__(self, name, number)
         if self.width <= 0 or self.height <= 0:
             raise ArgumentError(f"BBox needs a width and a height above 0, not {self.width} x {self.height}")
@@ -240,9 +245,14 @@ class ParsingMap(_Result):
         """Return uint8 [H, W] for a frame of ``size = (H, W)``: the nearest cell inside `bbox`, 0 outside.
 
         Raises:
-            ArgumentError: A side of the frame is not above 0.
+            ArgumentError: The size is not two whole numbers above 0.
         """
-        height, width = (int(side) for side in size)
+        try:
+            height, width = (operator.index(side) for side in size)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"a frame's size is (height, width), not {size!r}: pass rgb.shape[:2]"
+            ) from None
         if height <= 0 or width <= 0:
             raise ArgumentError(
                 f"a frame of {width} x {height} pixels does not exist: pass (height, width) above 0"
@@ -375,7 +385,7 @@ class FrameResult(_Result):
         width: Width of the frame in pixels.
         height: Height of the frame in pixels.
         timings: Nanoseconds per stage: "detection", "landmarks", "parsing", "expression" (those that ran) and
-            "total".
+            "total". A model is opened by the first frame that needs it, and counts there.
         source: Where the frame came from, as the frame says it.
         timestamp_ns: Monotonic time of the frame.
         backend: Name of the backend that ran the models.

@@ -114,6 +114,7 @@ def test_dtypes_are_those_promised() -> None:
         (lambda: Landmarks(np.zeros((68, 2)), np.zeros(5), 1.0), "Landmarks.visibility"),
         (lambda: Landmarks(np.zeros((68, 2)), np.zeros(68), 1.2), "Landmarks.presence"),
         (lambda: Landmarks(np.zeros((68, 2)), np.zeros(68), float("nan")), "Landmarks.presence"),
+        (lambda: Landmarks(np.zeros((68, 2)), np.zeros(68), "sure"), "Landmarks.presence must be a number"),
         (lambda: Face(BBox(0, 0, 1, 1), keypoints=np.zeros((4, 2))), "Face.keypoints"),
         (lambda: ParsingMap(np.zeros(4, np.uint8), BBox(0, 0, 1, 1)), r"shape \[any, any\], not \[4\]"),
         (lambda: ParsingMap(np.zeros((0, 4), np.uint8), BBox(0, 0, 1, 1)), "holds nothing"),
@@ -156,6 +157,9 @@ def test_a_map_is_laid_over_its_box() -> None:
     assert (ParsingMap(labels, BBox(100, 100, 4, 4)).to_frame((6, 8)) == 0).all()
     with pytest.raises(ArgumentError, match="does not exist"):
         ParsingMap(labels, BBox(0, 0, 4, 4)).to_frame((0, 8))
+    for size in ((6, 8, 3), (6,), 6, None, (6.5, 8), "68"):
+        with pytest.raises(ArgumentError, match=r"pass rgb.shape\[:2\]"):
+            ParsingMap(labels, BBox(0, 0, 4, 4)).to_frame(size)  # type: ignore[arg-type]
 
 
 @given(
