@@ -14,16 +14,17 @@ from quantization.tasks import RECIPES, TASKS, load_recipe
 
 pytestmark = pytest.mark.workshop
 
+SIDE = int(load_recipe(RECIPES / "parsing.toml")["student"]["size"])
 INPUTS = {
     "detection": (3, 256, 320),
     "landmarks": (3, 112, 112),
-    "parsing": (3, 128, 128),
+    "parsing": (3, SIDE, SIDE),
     "expression": (1, 48, 48),
 }
 OUTPUTS = {
     "detection": [(c, 256 // s, 320 // s) for s in STRIDES for c in (1, 4, 10)],
     "landmarks": [(136, 1, 1), (68, 1, 1), (1, 1, 1)],
-    "parsing": [(19, 128, 128)],
+    "parsing": [(19, SIDE, SIDE)],
     "expression": [(8, 1, 1)],
 }
 

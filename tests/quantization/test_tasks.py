@@ -23,6 +23,7 @@ from tests.quantization.miniature import colours_at, draw
 pytestmark = pytest.mark.workshop
 
 seeds = st.integers(0, 2**32 - 1)
+SIDE = int(load_recipe(RECIPES / "parsing.toml")["student"]["size"])
 SMALLEST = float(load_recipe(RECIPES / "detection.toml")["student"]["smallest"])
 
 
@@ -63,7 +64,7 @@ def test_calibration_crops_are_what_the_deployed_network_takes(tasks, task):
     sizes = {
         "detection": (256, 320, 3),
         "landmarks": (112, 112, 3),
-        "parsing": (128, 128, 3),
+        "parsing": (SIDE, SIDE, 3),
         "expression": (48, 48, 3),
     }
     crops = list(tasks[task].calibration(3))
@@ -195,8 +196,8 @@ def test_the_runtime_decodes_what_the_training_encodes(tasks):
         outputs.append(OutputSpec(name, i, values.shape, "int8", scale, 0))
     spec = ModelSpec(
         task="detection", artifact="none", format="tflite", precision="int8",
-        input=InputSpec("image", (1, 256, 320, 3), "int8", 1 / 128, 0, 128), outputs=tuple(outputs),
-        crop=None,
+        input=InputSpec("image", (1, 256, 320, 3), "int8", 1 / 128, 0, 128),
+        outputs=tuple(outputs), crop=None,
         head=load_recipe(RECIPES / "detection.toml")["deploy"]["head"], labels=None,
     )  # fmt: skip
     head = DetectionHead(spec)
@@ -246,7 +247,7 @@ def test_a_turned_crop_is_turned_the_same_way(tasks, x, y, side, roll):
     shift, scale = model_of("parsing").crop.shift, model_of("parsing").crop.scale
     centre = (x + side * (0.5 + shift[0]), y + side * (0.4 + shift[1]))
     found = tasks["parsing"]._matrix(box, (0, 0, 0, roll))
-    assert np.abs(found - crop_similarity(centre, side * scale, roll, 128, 128).matrix).max() < 1e-3
+    assert np.abs(found - crop_similarity(centre, side * scale, roll, SIDE, SIDE).matrix).max() < 1e-3
 
 
 # landmarks
