@@ -38,7 +38,8 @@ Every error that leaves this package is an `EdgeFaceError` that names the input 
 `edgeface.errors`). Code that uses EdgeFace can be tested without a model: `ScriptedBackend` answers what it
 is told to.
 
-Importing this package loads none of its parts; each name loads what it needs when it is first used.
+Importing this package loads none of its parts; each name loads what it needs when it is first used, and so do
+the modules `edgeface.labels`, `edgeface.geometry` and `edgeface.render`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeface import geometry as geometry
+    from edgeface import labels as labels
+    from edgeface import render as render
     from edgeface.analyzer import FaceAnalyzer
     from edgeface.backends.scripted import ScriptedBackend
     from edgeface.bundle import Bundle
@@ -100,9 +104,12 @@ _HOME = {
     ),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "edgeface.errors"),
 }
+_MODULES = ("geometry", "labels", "render")
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -113,4 +120,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

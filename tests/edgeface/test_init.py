@@ -54,6 +54,14 @@ def test_every_public_name_loads(name: str) -> None:
     assert name in dir(edgeface)
 
 
+@pytest.mark.parametrize(
+    "wanted", ["labels.IBUG68.parts", "geometry.letterbox", "render.draw_overlay"], ids=lambda name: name[:6]
+)
+def test_a_module_that_the_docstrings_name_needs_no_import_of_its_own(wanted: str) -> None:
+    code = f"import edgeface; assert {wanted!r}.split('.')[0] in dir(edgeface); edgeface.{wanted}"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_the_public_names_are_complete() -> None:
     assert set(edgeface.__all__) >= {
         "FaceAnalyzer", "Frame", "ImageLimits", "BBox", "read_image", "decode_image", "Landmarks",
