@@ -85,6 +85,10 @@ class Frame:
         view.setflags(write=False)
         object.__setattr__(self, "rgb", view)
 
+    def __reduce__(self) -> tuple[type[Frame], tuple[NDArray[np.uint8], int, str]]:
+        # Through the constructor, so that a frame sent to another process is read-only there too.
+        return type(self), (self.rgb, self.timestamp_ns, self.source)
+
     @property
     def width(self) -> int:
         """Width in pixels."""

@@ -1,7 +1,9 @@
 """Pictures of every accepted kind become RGB frames; everything else is a FrameError that names the input."""
 
+import copy
 import io
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -279,6 +281,14 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             read_image(nonsense)  # type: ignore[arg-type]
     with pytest.raises(FrameError, match="not str"):
         decode_image("text")  # type: ignore[arg-type]
+
+
+def test_a_frame_sent_to_another_process_is_the_same_and_read_only() -> None:
+    frame = Frame.from_array(PICTURE, timestamp_ns=7, source="camera")
+    for copied in (pickle.loads(pickle.dumps(frame)), copy.deepcopy(frame)):
+        np.testing.assert_array_equal(copied.rgb, PICTURE)
+        assert (copied.timestamp_ns, copied.source) == (7, "camera")
+        assert not copied.rgb.flags.writeable
 
 
 def test_an_array_becomes_a_frame() -> None:
