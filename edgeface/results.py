@@ -220,6 +220,9 @@ class ParsingMap(_Result):
     def __post_init__(self) -> None:
         scheme = parsing_scheme(self.scheme)
         labels = _frozen(self.labels, np.uint8, (-1, -1), "ParsingMap.labels")
+        if np.asarray(self.labels).dtype != np.uint8 and not np.array_equal(labels, self.labels):
+            # 256 would have become 0 without a word.
+            raise ArgumentError("ParsingMap.labels must be whole numbers from 0 to 255: pass uint8 class ids")
         if labels.size == 0 or int(labels.max()) >= len(scheme):
             held = "nothing" if labels.size == 0 else f"class id {int(labels.max())}"
             raise ArgumentError(

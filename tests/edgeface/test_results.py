@@ -117,6 +117,9 @@ def test_dtypes_are_those_promised() -> None:
         (lambda: Landmarks(np.zeros((68, 2)), np.zeros(68), "sure"), "Landmarks.presence must be a number"),
         (lambda: Face(BBox(0, 0, 1, 1), keypoints=np.zeros((4, 2))), "Face.keypoints"),
         (lambda: ParsingMap(np.zeros(4, np.uint8), BBox(0, 0, 1, 1)), r"shape \[any, any\], not \[4\]"),
+        (lambda: ParsingMap(np.full((2, 2), 256), BBox(0, 0, 1, 1)), "whole numbers from 0 to 255"),
+        (lambda: ParsingMap(np.full((2, 2), -250), BBox(0, 0, 1, 1)), "whole numbers from 0 to 255"),
+        (lambda: ParsingMap(np.full((2, 2), 1.5), BBox(0, 0, 1, 1)), "whole numbers from 0 to 255"),
         (lambda: ParsingMap(np.zeros((0, 4), np.uint8), BBox(0, 0, 1, 1)), "holds nothing"),
         (
             lambda: ParsingMap(np.full((2, 2), 19, np.uint8), BBox(0, 0, 1, 1)),
