@@ -12,7 +12,7 @@ import numpy as np
 from edgeface.cli.inputs import printable
 from edgeface.cli.outputs import OutputError
 from edgeface.errors import FrameError
-from edgeface.frame import Frame
+from edgeface.frame import Frame, ImageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["VideoReader", "VideoWriter"]
 
 _USUAL_RATE = 25.0
+_LIMITS = ImageLimits()
 # containers whose announced frame count can be believed
 _INDEXED = frozenset({".mp4", ".m4v", ".mov", ".avi"})
 
@@ -32,12 +33,11 @@ class VideoReader:
     """The frames of a video file, in order. `count` is what the file announces, None if it does not.
 
     Raises:
-        FrameError: the file is no video that can be read, or ends long before it should; frames read until
-        then
-            were given out.
+        FrameError: the file is no video that can be read, its pictures are larger than `limits` allow, or it
+            ends long before it should; frames read until then were given out.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: ImageLimits = _LIMITS) -> None:
         # The decoder's own complaints go to stderr past Python; ours say the same once.
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         self.path = path
@@ -48,6 +48,15 @@ class VideoReader:
             self._capture.release()
             raise FrameError(
                 f"{path}: not a video that can be read; is it complete, and does it play elsewhere?"
+            )
+        width, height = (
+            int(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        if width * height > limits.max_pixels or max(width, height) > limits.max_side:
+            self._capture.release()
+            raise FrameError(
+                f"{path}: {width} x {height} pixels are over the limit of {limits.max_pixels} pixels and "
+                f"{limits.max_side} per side: resize the video"
             )
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if np.isfinite(rate) and 1.0 <= rate <= 240.0 else _USUAL_RATE

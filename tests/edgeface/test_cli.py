@@ -23,6 +23,9 @@ from edgeface.cli.inputs import expand, printable
 from edgeface.cli.outputs import OutputError, OutputFolder, save_picture
 from edgeface.cli.quiet import without_remarks
 from edgeface.cli.report import TableReport
+from edgeface.cli.video import VideoReader
+from edgeface.errors import FrameError
+from edgeface.frame import ImageLimits
 from edgeface.labels import FER8
 
 _BUNDLE = Path(__file__).parents[1] / "fixtures" / "tiny.bundle"
@@ -385,6 +388,16 @@ def test_a_video_gives_annotated_video_and_a_result_per_frame(folder, capsys, sc
     assert f"{name}: 6 frames, faces in 6, at most 1 at once, mostly" in out
     assert "1 video (6 frames), 6 faces" in out
     assert _tree(folder) == [name, "out/c.faces.mp4", "r.jsonl"]
+
+
+def test_a_video_that_claims_too_much_is_refused_before_a_frame_is_read(folder):
+    path = _video(Path("v.mp4"))
+    with pytest.raises(FrameError, match=r"v\.mp4: 160 x 120 pixels are over the limit of 10000 pixels"):
+        VideoReader(path, ImageLimits(max_pixels=10_000))
+    with pytest.raises(FrameError, match="150 per side"):
+        VideoReader(path, ImageLimits(max_side=150))
+    with VideoReader(path, ImageLimits(max_pixels=160 * 120, max_side=160)) as reader:
+        assert len(list(reader)) == 6
 
 
 def test_a_cut_video_keeps_what_came_before_the_cut(folder, capsys, scripted):
