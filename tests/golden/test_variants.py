@@ -179,7 +179,7 @@ def test_a_leaning_head(
 def test_a_head_that_leans_far_may_be_missed_but_not_invented(
     analyzer: FaceAnalyzer, photo: Rgb, seen: Face, degrees: float
 ) -> None:
-    """Heads that lean by more than 40 degrees are rare in what the detector learnt; what it finds must be her."""
+    """Heads that lean by over 40 degrees are rare in what the detector learnt; what it finds must be her."""
     variant = turned(photo, degrees)
     for face in analyzer.analyze(variant.rgb).faces:
         assert face.bbox.iou(variant.box(seen.bbox)) > 0.3
