@@ -7,6 +7,7 @@ dequantised: the threshold is turned into a stored value once, and whole grids a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -51,6 +52,9 @@ class Fit:
 
     across: float
     down: float
+    columns: float = math.inf
+    rows: float = math.inf
+    """How much of the input the frame fills; what lies beyond is black."""
 
 
 class DetectionHead:
@@ -86,7 +90,7 @@ class DetectionHead:
         height, width = rgb.shape[:2]
         scale = letterbox(width, height, self._input.width, self._input.height).scale
         columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
-        return self._input.fill_corner(rgb, columns, rows), Fit(columns / width, rows / height)
+        return self._input.fill_corner(rgb, columns, rows), Fit(columns / width, rows / height, columns, rows)
 
     def decode(self, outputs: Outputs, fit: Fit) -> list[Detection]:
         """The faces, best score first."""
@@ -98,7 +102,8 @@ class DetectionHead:
         best = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
         boxes = self._boxes(corners[best])
         large = boxes[:, 2:].min(axis=1) > max(self._min_side, _LEAST_SIDE)
-        best, boxes = best[large], boxes[large]
+        shown = (boxes[:, :2] < (fit.columns - 0.5, fit.rows - 0.5)).all(axis=1)
+        best, boxes = best[large & shown], boxes[large & shown]
         kept = nms(boxes, scores[best], self._nms_iou)[: self._max_faces]
         return _detections(boxes[kept], scores[best[kept]], points[best[kept]], fit)
 
