@@ -320,6 +320,24 @@ def test_a_mask_follows_its_picture_into_the_crop(tasks):
                 assert bright[inner].mean() > 0.9
 
 
+def test_a_photo_that_is_halved_first_stays_over_its_mask(tasks):
+    """Crops that shrink a photo to less than half go another way, half a pixel of which is easily lost."""
+    rgb, mask = np.zeros((900, 900, 3), np.uint8), np.zeros((900, 900), np.uint8)
+    cv2.circle(rgb, (500, 420), 90, (255, 255, 255), -1)
+    cv2.circle(mask, (500, 420), 90, 1, -1)
+    task = tasks["parsing"]
+    for angle in (0, 30):
+        matrix = task._matrix(np.array([200, 150, 500, 600], np.float32), (0, 0, 0, angle))
+        assert np.hypot(*matrix[0, :2]) < 0.5
+        for border in (0, 1):
+            image, labels = task._warp(rgb, mask, matrix, border)
+            light, shown = image[..., 0] / 255.0, (labels == 1).astype(float)
+            rows, columns = np.indices(light.shape)
+            for where in (rows, columns):
+                apart = (where * light).sum() / light.sum() - (where * shown).sum() / shown.sum()
+                assert abs(apart) < 0.15
+
+
 def test_mirroring_a_mask_swaps_left_and_right_and_keeps_the_unknown():
     mask = np.array([[4, 6, 8, 255, 0], [1, 11, 12, 13, 18]], np.uint8)
     assert _flip(mask).tolist() == [[0, 255, 9, 7, 5], [18, 13, 12, 11, 1]]
