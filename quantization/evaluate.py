@@ -165,11 +165,8 @@ def face_free(rgb: Rgb, boxes: NDArray[np.float32]) -> list[Rgb]:
     """
     height, width = rgb.shape[:2]
     margin = 0.25 * boxes[:, 2:].max(1)
-    x0, y0 = float((boxes[:, 0] - margin).min()), float((boxes[:, 1] - margin).min())
-    x1, y1 = (
-        float((boxes[:, 0] + boxes[:, 2] + margin).max()),
-        float((boxes[:, 1] + boxes[:, 3] + margin).max()),
-    )
+    x0, y0 = np.minimum((boxes[:, :2] - margin[:, None]).min(0), (width, height)).tolist()
+    x1, y1 = np.maximum((boxes[:, :2] + boxes[:, 2:] + margin[:, None]).max(0), 0).tolist()
     windows = []
     for left, top, right, bottom in (
         (0, 0, x0, height),
