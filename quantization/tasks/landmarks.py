@@ -119,7 +119,11 @@ class LandmarkTask:
         centre, side = self._crop(face.box)
         centre = centre + np.clip(rng.normal(0, 0.05, 2), -0.14, 0.14) * side
         side *= float(np.exp(np.clip(rng.normal(0, 0.1), -0.25, 0.25)))
-        angle = float(rng.uniform(-32, 32)) if rng.random() < 0.6 else float(rng.normal(0, 8))
+        angle = (
+            float(rng.uniform(-32, 32))
+            if rng.random() < float(self._recipe["turned"])
+            else float(rng.normal(0, 8))
+        )
         matrix = self._matrix(centre, side, angle)
         border = [cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101][rng.integers(3)]
         crop = cv2.warpAffine(
@@ -132,7 +136,8 @@ class LandmarkTask:
             points, visible = points[_FLIP], visible[_FLIP]
             points[:, 0] = self._size - 1 - points[:, 0]
         seen = visible.astype(np.float32)
-        for _ in range(int(rng.choice([0, 1, 2], p=[0.55, 0.33, 0.12]))):
+        covered = float(self._recipe["covered"])
+        for _ in range(int(rng.choice([0, 1, 2], p=[1 - covered, 0.7 * covered, 0.3 * covered]))):
             filler = self._filler(rng)
             crop, mask = augment.occlude(crop, rng, filler, (0.06, 0.26))
             at = np.clip(points.round().astype(int), 0, self._size - 1)
@@ -182,7 +187,7 @@ class LandmarkTask:
                 crop, present[i] = self._no_face(rng), 0
             else:
                 crop, points[i], seen[i] = self._face_sample(rng)
-            images[i] = augment.degrade(crop, rng)
+            images[i] = augment.degrade(crop, rng, float(self._recipe["strength"]))
         image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
         return {
             "image": image,
