@@ -101,7 +101,12 @@ def _student(
 def _fitted(name: str, task: Any, network: nn.Module) -> dict[str, Any]:
     """What a head needs that training found: the mean shape, the temperature."""
     if name == "landmarks":
-        return {"mean_shape": [[round(float(v), 5) for v in point] for point in task.mean_shape]}
+        return {
+            "mean_shape": [
+                [round(float(v), 5) for v in point]
+                for point in task.mean_shape + task.annotation_offset(network)
+            ]
+        }
     if name == "expression":
         return {"temperature": round(float(task.validate(network)["temperature"]), 3)}
     return {}

@@ -47,6 +47,7 @@ class LandmarkTask:
         face3d = Face3D(data / "face3d" / "ict_face_model_light.npz")
         self._train: list[_Face] = []
         self._validation: list[_Face] = []
+        self._humans: list[_Face] = []
         weights: list[float] = []
         for source in SOURCES:
             found = load_labels(labels, source.split)
@@ -61,8 +62,14 @@ class LandmarkTask:
                 rgb = lfpw.load_photo(data / source.folder, str(found.names[i]))
                 yaw, pitch, _ = face3d.pose(found.points[i])
                 face = _prepare(rgb, found.boxes[i], found.points[i], face3d.visible(yaw, pitch))
-                if source.split == "lfpw" and found.parts[i] == "validation":
-                    continue  # grades, and nothing else
+                if source.split == "lfpw":
+                    if found.parts[i] == "validation":
+                        continue  # grades, and nothing else
+                    self._humans.append(face)
+                    # The annotation, minus one, lies half a pixel right of what its mirror image says: it
+                    # counts from pixels' edges. Taught as it is, the mirrored faces would contradict it.
+                    shifted = found.points[i] - np.array([0.5, 0.0], np.float32)
+                    face = _prepare(rgb, found.boxes[i], shifted, face.visible)
                 if found.parts[i] == "tuning":
                     self._validation.append(face)
                 elif share:
@@ -85,6 +92,21 @@ class LandmarkTask:
     def mean_shape(self) -> Array:
         """float32 [68, 2] in crops: 0 is the crop's left or upper edge, 1 its right or lower."""
         return self._mean
+
+    @torch.no_grad()
+    def annotation_offset(self, network: nn.Module) -> Array:
+        """How far the human points of the training part lie from the network's: float32 [68, 2], in crops.
+
+        The deployed mean shape takes it in, so that answers follow the annotation.
+        """
+        apart = []
+        for face in self._humans:
+            matrix = self._matrix(*self._crop(face.box), 0.0)
+            crop = cv2.warpAffine(face.image, matrix, (self._size, self._size))
+            image = (torch.from_numpy(crop).permute(2, 0, 1)[None].float() - 128) / 128
+            truth = (face.points @ matrix[:, :2].T + matrix[:, 2] + 0.5) / self._size
+            apart.append(truth - self._mean - network(image)[0].view(68, 2).numpy())
+        return np.mean(apart, axis=0).astype(np.float32)
 
     def network(self) -> nn.Module:
         return LandmarkNet(self._recipe["widths"], int(self._recipe["code"]))

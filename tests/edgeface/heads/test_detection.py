@@ -147,7 +147,7 @@ def test_small_and_inside_out_boxes_are_no_faces(spec: ModelSpec) -> None:
 
 def test_what_lies_wholly_beyond_the_frame_is_no_face(spec: ModelSpec) -> None:
     outputs = silence(spec)
-    vote(spec, outputs, 8, (3, 3), 1.0, box=[0.5, 0.5, 0.5, 0.5])  # spans 23.5 to 31.5 of the input, both ways
+    vote(spec, outputs, 8, (3, 3), 1.0, box=[0.5, 0.5, 0.5, 0.5])  # 23.5 to 31.5, both ways
     head = DetectionHead(spec)
     assert len(head.decode(outputs, Fit(1.0, 1.0, 26, 26))) == 1
     assert head.decode(outputs, Fit(1.0, 1.0, 24, 40)) == []
