@@ -78,9 +78,10 @@ class ParsingTask:
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         images = np.empty((size, self._size, self._size, 3), np.uint8)
         masks = np.empty((size, self._size, self._size), np.uint8)
+        turned = float(self._recipe["turned"])
         for i in range(size):
             rgb, mask, box = self._train[rng.choice(len(self._train), p=self._weights)]
-            angle = float(rng.uniform(-35, 35)) if rng.random() < 0.3 else float(rng.normal(0, 8))
+            angle = float(rng.uniform(-35, 35)) if rng.random() < turned else float(rng.normal(0, 8))
             jitter = (
                 *np.clip(rng.normal(0, 0.04, 2), -0.12, 0.12),
                 float(np.clip(rng.normal(0, 0.12), -0.3, 0.35)),
@@ -91,7 +92,7 @@ class ParsingTask:
             if rng.random() < 0.5:
                 images[i] = images[i, :, ::-1]
                 masks[i] = _flip(masks[i])
-            images[i] = augment.degrade(images[i], rng, 0.8)
+            images[i] = augment.degrade(images[i], rng, float(self._recipe["strength"]))
             if rng.random() < 0.2:
                 other = self._train[rng.integers(len(self._train))][0]
                 filler = cv2.resize(other[:200], (self._size, self._size), interpolation=cv2.INTER_AREA)
