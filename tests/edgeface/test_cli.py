@@ -512,7 +512,14 @@ def test_control_c_ends_the_program_cleanly(folder):
     _video(folder / "long.mp4", 900)
     words = [sys.executable, "-m", "edgeface", "analyze", "--bundle", str(_BUNDLE), "long.mp4", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        # A shell starts what it puts in the background deaf to Ctrl-C; so might whoever started these tests.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         rest, err = process.stdout.read(), process.stderr.read()
