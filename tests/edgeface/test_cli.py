@@ -508,18 +508,19 @@ def test_an_interruption_keeps_what_was_written(folder, capsys, scripted):
     assert "b.mp4: 3 frames" in said.out
 
 
-def test_control_c_ends_the_program_cleanly(folder):
+@pytest.fixture
+def hearing():
+    """A shell starts what it puts in the background deaf to Ctrl-C, and children inherit that: these must not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_control_c_ends_the_program_cleanly(folder, hearing):
     _video(folder / "long.mp4", 900)
     words = [sys.executable, "-m", "edgeface", "analyze", "--bundle", str(_BUNDLE), "long.mp4", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-    with subprocess.Popen(
-        words,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        # A shell starts what it puts in the background deaf to Ctrl-C; so might whoever started these tests.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         rest, err = process.stdout.read(), process.stderr.read()
