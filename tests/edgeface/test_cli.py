@@ -510,7 +510,7 @@ def test_an_interruption_keeps_what_was_written(folder, capsys, scripted):
 
 @pytest.fixture
 def hearing():
-    """A shell starts what it puts in the background deaf to Ctrl-C, and children inherit that: these must not."""
+    """What a shell puts in the background is deaf to Ctrl-C, and so are its children: these must not be."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
