@@ -39,3 +39,12 @@ def shared_data(repository: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no labelled photos at {folder}: put them there or set EDGEFACE_SHARED_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def teachers(shared_data: Path) -> Path:
+    """The folder of the published networks, beside that of the photos."""
+    folder = shared_data.parent / "teachers"
+    if not folder.is_dir():
+        pytest.skip(f"no teachers at {folder}: put the published detectors and the face mesh there")
+    return folder

@@ -17,10 +17,7 @@ pytestmark = pytest.mark.data
 
 
 @pytest.fixture(scope="module")
-def grader(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Grader:
-    teachers = shared_data.parent / "teachers"
-    if not teachers.is_dir():
-        pytest.skip(f"no teachers at {teachers}: put the published detectors there to grade the students")
+def grader(shared_data: Path, teachers: Path, tmp_path_factory: pytest.TempPathFactory) -> Grader:
     labels = tmp_path_factory.mktemp("labels")
     label_faces(shared_data, teachers, labels / "lfpw_faces.npz", ["validation"])
     bundle = Bundle.builtin()

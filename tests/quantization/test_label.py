@@ -24,14 +24,6 @@ def test_every_source_has_a_list():
 
 
 @pytest.fixture
-def teachers(repository):
-    folder = repository.parent / "shared" / "teachers"
-    if not folder.is_dir():
-        pytest.skip(f"no teachers at {folder}: put the published detectors and the face mesh there")
-    return folder
-
-
-@pytest.fixture
 def photo_set(tmp_path, repository, monkeypatch):
     """The astronaut, her mirror image and nobody, in the layouts of two data sets."""
     import cv2

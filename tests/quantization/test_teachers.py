@@ -163,14 +163,6 @@ def test_the_far_jaw_of_a_turned_head_is_hidden(head):
 
 
 @pytest.fixture(scope="module")
-def teachers(repository):
-    folder = repository.parent / "shared" / "teachers"
-    if not folder.is_dir():
-        pytest.skip(f"no teachers at {folder}: put the published detectors and the face mesh there")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def astronaut(repository):
     from edgeface import read_image
 
