@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+import numbers
+import operator
 import os
 import threading
 from collections.abc import Iterable
@@ -74,15 +77,14 @@ class FaceAnalyzer:
         self._tasks = _checked_tasks(tasks)
         self._max_faces = None if max_faces is None else _checked_count("max_faces", max_faces, 100_000)
         self._threads = _checked_count("threads", threads, _MAX_THREADS)
-        if min_score is not None and not (_is_real(min_score) and 0.0 < min_score < 1.0):
-            raise ArgumentError(f"min_score must be a number between 0 and 1, not {min_score!r}")
+        least = None if min_score is None else _checked_score(min_score)
         self._bundle = _loaded(bundle)
         specs = {task: self._bundle.model(task) for task in self._tasks}
         # Without a detector the bundle still serves callers who bring their own boxes.
         detector = self._bundle.models.get("detection")
         self._specs: dict[str, ModelSpec] = {**({"detection": detector} if detector else {}), **specs}
         self._backend = _selected(backend, frozenset(spec.format for spec in self._specs.values()))
-        self._detection = DetectionHead(detector, min_score) if detector else None
+        self._detection = DetectionHead(detector, least) if detector else None
         self._heads = {task: _HEADS[task](spec) for task, spec in specs.items()}
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
@@ -94,7 +96,7 @@ class FaceAnalyzer:
         Args:
             frame: a `Frame`, or an RGB array as `Frame.from_array` takes it.
             boxes: face boxes in frame pixels; when given, detection is skipped, and faces are taken to be
-            upright.
+                upright.
 
         Raises:
             ArgumentError: a box is not a `BBox`, or lies outside the frame.
@@ -111,7 +113,8 @@ class FaceAnalyzer:
             start = perf_counter_ns()
             timings: dict[str, int] = {}
             found = self._detect(frame.rgb, timings) if given is None else given
-            found = sorted(found, key=lambda face: -face.bbox.area)[: self._max_faces]
+            if self._max_faces is not None:
+                found = heapq.nlargest(self._max_faces, found, key=lambda face: face.bbox.area)
             faces = self._describe_faces(frame.rgb, found, timings)
             timings["total"] = perf_counter_ns() - start
         return FrameResult(
@@ -202,7 +205,10 @@ def _face(detection: Detection) -> Face:
 
 def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
     if isinstance(tasks, str) or not isinstance(tasks, Iterable):
-        raise ArgumentError(f"tasks must be a list of names, not {tasks!r}; write [{tasks!r}]")
+        mend = (
+            f"write [{tasks!r}]" if tasks in TASKS else f"choose from {', '.join(TASKS)}, [] for boxes alone"
+        )
+        raise ArgumentError(f"tasks must be a list of names, not {tasks!r}; {mend}")
     asked = list(tasks)
     unknown = [task for task in asked if task not in TASKS]
     if unknown:
@@ -210,14 +216,22 @@ def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(task for task in TASKS if task in asked)
 
 
-def _checked_count(name: str, value: object, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+def _checked_count(name: str, value: Any, most: int) -> int:
+    try:
+        # `index` takes NumPy's integers too, and no float; True is an integer to it and a slip to us.
+        count = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = 0
+    if not 1 <= count <= most:
         raise ArgumentError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
-    return value
+    return count
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _checked_score(value: Any) -> float:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)  # NumPy's float32 is no float
+    if not number or not 0.0 < value < 1.0:
+        raise ArgumentError(f"min_score must be a number between 0 and 1, not {value!r}")
+    return float(value)
 
 
 def _given(boxes: object, frame: Frame) -> list[Face]:
@@ -228,9 +242,8 @@ def _given(boxes: object, frame: Frame) -> list[Face]:
 
 def _checked_box(box: object, frame: Frame) -> BBox:
     if not isinstance(box, BBox):
-        raise ArgumentError(
-            f"boxes must hold BBox, not {type(box).__name__}; write BBox(x, y, width, height)"
-        )
+        mend = "pass face.bbox" if isinstance(box, Face) else "write BBox(x, y, width, height)"
+        raise ArgumentError(f"boxes must hold BBox, not {type(box).__name__}; {mend}")
     overlaps = (
         box.x < frame.width and box.y < frame.height and box.x + box.width > 0 and box.y + box.height > 0
     )
@@ -245,13 +258,18 @@ def _loaded(bundle: object) -> Bundle:
     if isinstance(bundle, Bundle):
         return bundle
     if not isinstance(bundle, (str, os.PathLike)):
-        raise ArgumentError(f"bundle must be a path or a Bundle, not {type(bundle).__name__}")
+        raise ArgumentError(
+            f"bundle must be a path or a Bundle, not {type(bundle).__name__}; "
+            "Bundle.from_bytes reads one from memory"
+        )
     return Bundle.load(bundle)
 
 
 def _selected(backend: str | Backend, formats: frozenset[str]) -> Backend:
     if isinstance(backend, str):
         return select(backend, formats)
+    if isinstance(backend, type):
+        raise ArgumentError(f"backend is the class {backend.__name__} itself; pass {backend.__name__}(...)")
     if not isinstance(backend, Backend):
         raise ArgumentError(f"backend must be a name or a Backend, not {type(backend).__name__}")
     if not formats <= backend.formats:

@@ -20,12 +20,12 @@ import os
 import re
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from edgeface.errors import BundleError
+from edgeface.errors import ArgumentError, BundleError
 from edgeface.manifest import CropSpec, InputSpec, ModelSpec, OutputSpec, Section, parse_model
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Bundle:
     models: Mapping[str, ModelSpec]
     artifacts: tuple[Artifact, ...]
     cards: Mapping[str, str]
-    _contents: Mapping[str, bytes]
+    _contents: Mapping[str, bytes] = field(repr=False)  # megabytes that nobody wants in a message
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], limits: BundleLimits = _LIMITS) -> Bundle:
@@ -98,9 +98,14 @@ class Bundle:
 
         Raises:
             BundleError: the file cannot be read, is too large, was damaged, or is not a bundle; the message
-            names
-                the artifact when one is at fault.
+                names the artifact when one is at fault.
+            ArgumentError: ``path`` is no path.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise ArgumentError(
+                f"a bundle's path is text or a Path, not {type(path).__name__}; "
+                "Bundle.from_bytes reads one from memory"
+            )
         return cls.from_bytes(_read(path, limits), source=os.fsdecode(path), limits=limits)
 
     @classmethod
@@ -120,9 +125,15 @@ class Bundle:
 
         Raises:
             BundleError: as for `load`.
+            ArgumentError: ``data`` are no bytes.
         """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ArgumentError(
+                f"expected the bytes of a bundle, not {type(data).__name__}; `load` takes a path"
+            )
         try:
-            return _parse(data, source, limits)
+            # Bytes of our own: nobody can change those of a bytearray after they were verified.
+            return _parse(bytes(data), source, limits)
         except BundleError as error:
             raise BundleError(f"bundle {source}: {error}") from error.__cause__
 
@@ -186,7 +197,7 @@ def encode_bundle(header: Mapping[str, Any], artifacts: Mapping[str, bytes]) -> 
 
 
 def _read(path: str | os.PathLike[str], limits: BundleLimits) -> bytes:
-    shown = ascii(os.fsdecode(path))[1:-1]
+    shown = ascii(os.fsdecode(path))[1:-1] or "''"
     # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
     flags = (
         os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -198,7 +209,7 @@ def _read(path: str | os.PathLike[str], limits: BundleLimits) -> bytes:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise BundleError(f"bundle {shown}: is not a regular file")
+                raise BundleError(f"bundle {shown}: is not a regular file; give the path of a bundle file")
             if status.st_size > limits.max_bytes:
                 raise BundleError(
                     f"bundle {shown}: {status.st_size} bytes, more than the {limits.max_bytes} allowed"
@@ -210,7 +221,10 @@ def _read(path: str | os.PathLike[str], limits: BundleLimits) -> bytes:
             os.close(descriptor)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BundleError(f"bundle {shown}: cannot be read ({reason}); {_REINSTALL}") from error
+        raise BundleError(
+            f"bundle {shown}: cannot be read ({reason}); check the path, or reinstall the package if it is "
+            "the built-in one"
+        ) from error
     if len(data) != status.st_size:
         raise BundleError(f"bundle {shown}: its size changed while it was read; try again")
     return data

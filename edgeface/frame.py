@@ -7,6 +7,7 @@ OpenCV decodes it.
 
 from __future__ import annotations
 
+import numbers
 import os
 import stat
 import time
@@ -38,7 +39,7 @@ class ImageLimits:
         max_side: Longer side, pixels; OpenCV's geometry ends at 32766.
 
     Raises:
-        ArgumentError: A limit is not above 0, or `max_side` is above 32766.
+        ArgumentError: A limit is not a number above 0, or `max_side` is above 32766.
     """
 
     max_bytes: int = 64 * 2**20
@@ -46,7 +47,10 @@ class ImageLimits:
     max_side: int = 20_000
 
     def __post_init__(self) -> None:
-        if min(self.max_bytes, self.max_pixels, self.max_side) <= 0 or self.max_side > 32766:
+        limits = (self.max_bytes, self.max_pixels, self.max_side)
+        if not all(isinstance(limit, numbers.Real) for limit in limits):
+            raise ArgumentError(f"{self}: limits must be numbers")
+        if min(limits) <= 0 or self.max_side > 32766:
             raise ArgumentError(f"{self}: limits must be above 0 and max_side at most 32766")
 
 
@@ -122,8 +126,7 @@ class Frame:
         array: Any = rgb
         if not isinstance(array, np.ndarray) or array.dtype not in (np.uint8, np.uint16):
             raise FrameError(
-                f"{source}: a picture is a uint8 or uint16 array, not {_describe(array)}: "
-                "scale floats from 0..1 with (x * 255).round().astype(numpy.uint8)"
+                f"{source}: a picture is a uint8 or uint16 array, not {_describe(array)}: {_mend(array)}"
             )
         if array.ndim == 2:
             array = array[:, :, None]
@@ -156,9 +159,14 @@ def decode_image(data: bytes, limits: ImageLimits = ImageLimits(), source: str =
 
     Raises:
         FrameError: Not such a picture, damaged, cut off or over a limit.
+        ArgumentError: `limits` is no ImageLimits.
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise FrameError(f"{source}: expected the bytes of a picture, not {type(data).__name__}")
+        raise FrameError(
+            f"{source}: expected the bytes of a picture, not {type(data).__name__}: "
+            "read_image takes a path, Frame.from_array an array"
+        )
+    _check_limits(limits)
     data = bytes(data)
     if len(data) > limits.max_bytes:
         raise FrameError(f"{source}: {_too_many_bytes(len(data), limits)}")
@@ -178,15 +186,20 @@ def read_image(path_or_bytes: str | os.PathLike[str] | bytes, limits: ImageLimit
 
     Raises:
         FrameError: There is no such regular file, it cannot be read, or `decode_image` refuses its content.
+        ArgumentError: `limits` is no ImageLimits.
     """
+    _check_limits(limits)
     if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
         return decode_image(path_or_bytes, limits)
     try:
         path = os.fspath(path_or_bytes)
     except TypeError:
         raise FrameError(
-            f"expected a path or the bytes of a picture, not {type(path_or_bytes).__name__}"
+            f"expected a path or the bytes of a picture, not {type(path_or_bytes).__name__}: "
+            "Frame.from_array takes an array"
         ) from None
+    if not path:
+        raise FrameError("the path is empty: give the path of one JPEG, PNG, BMP or WebP picture")
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
@@ -197,13 +210,19 @@ def read_image(path_or_bytes: str | os.PathLike[str] | bytes, limits: ImageLimit
         with Path(path).open("rb") as file:
             data = file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
-        raise FrameError(f"{path}: there is no such file: check the path") from error
+        mend = "download it first, EdgeFace does not" if "://" in os.fsdecode(path) else "check the path"
+        raise FrameError(f"{path}: there is no such file: {mend}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FrameError(
             f"{path!r}: cannot be read ({reason}): check the path and its permissions"
         ) from error
     return decode_image(data, limits, source=path)
+
+
+def _check_limits(limits: object) -> None:
+    if not isinstance(limits, ImageLimits):
+        raise ArgumentError(f"limits must be ImageLimits(...), not {limits!r}")
 
 
 def _too_many_bytes(size: int, limits: ImageLimits) -> str:
@@ -219,9 +238,24 @@ def _describe(value: object) -> str:
     return type(value).__name__
 
 
+def _mend(value: object) -> str:
+    if value is None:
+        return "whatever was to read it found none"  # OpenCV says so of a missing file or a lost camera
+    if isinstance(value, (str, bytes, os.PathLike)):
+        return "read the file with edgeface.read_image first"
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return (
+            "scale floats from 0..1 with (x * 255).round().astype(numpy.uint8), "
+            "those from 0..255 need x.round().astype(numpy.uint8)"
+        )
+    return "make it one with numpy.asarray(picture).astype(numpy.uint8), values from 0 to 255"
+
+
 def _pixels(data: bytes, header: Header, source: str) -> NDArray[np.uint8]:
     import cv2  # 60 ms that `import edgeface` must not pay
 
+    # Of damage inside a JPEG libjpeg remarks on stderr itself, past OpenCV's log, and nothing but a stderr
+    # turned away for the whole process would stop it; a library has no right to do that.
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:

@@ -253,9 +253,8 @@ class ParsingMap(_Result):
         try:
             height, width = (operator.index(side) for side in size)
         except (TypeError, ValueError):
-            raise ArgumentError(
-                f"a frame's size is (height, width), not {size!r}: pass rgb.shape[:2]"
-            ) from None
+            got = repr(size) if type(size) in (tuple, list, int) else type(size).__name__
+            raise ArgumentError(f"a frame's size is (height, width), not {got}: pass rgb.shape[:2]") from None
         if height <= 0 or width <= 0:
             raise ArgumentError(
                 f"a frame of {width} x {height} pixels does not exist: pass (height, width) above 0"

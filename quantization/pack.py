@@ -20,28 +20,16 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from torch import nn
 
+from edgeface.manifest import InputSpec, OutputSpec
 from quantization import edgetpu
 from quantization.calibrate import INPUT_HIGH, INPUT_LOW, INPUT_SCALE, to_int8_tflite
 from quantization.canonical import canonicalise
 from quantization.convert import ExportError, module_outputs, to_float_tflite
 
-__all__ = ["Exported", "Student", "TensorSpec", "build_bundle", "export_student"]
+__all__ = ["Exported", "Student", "build_bundle", "export_student"]
 
 _FLOAT_TOLERANCE = 1e-4  # of the largest magnitude; conversions that work agree to 1e-6
 _PARITY_FRAMES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """One quantised tensor of a file: real value = scale * (stored - zero_point)."""
-
-    name: str
-    index: int
-    """Position in the interpreter's input or output details."""
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float
-    zero_point: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +37,8 @@ class Exported:
     """A student that left the workshop: its int8 file and what is known about it."""
 
     tflite: bytes
-    input: TensorSpec
-    outputs: tuple[TensorSpec, ...]
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
     sqnr_db: Mapping[str, float]
     """Signal over quantisation noise per output, dB, against the module on calibration frames."""
     edgetpu: edgetpu.EdgeTpuReport
@@ -81,15 +69,13 @@ class Student:
 
     def manifest(self) -> dict[str, Any]:
         """The manifest entry of this student, as plain JSON values."""
-        image = asdict(self.exported.input)
-        del image["index"]
-        image |= {"name": "image", "shape": list(image["shape"]), "mean": 128}
+        image = self.exported.input
         return {
             "task": self.task,
             "artifact": self.artifact,
             "format": "tflite",
             "precision": "int8",
-            "input": image,
+            "input": asdict(image) | {"shape": list(image.shape)},
             "outputs": [asdict(spec) | {"shape": list(spec.shape)} for spec in self.exported.outputs],
             "crop": dict(self.crop) if self.crop is not None else None,
             "head": dict(self.head),
@@ -212,31 +198,32 @@ def _check_conversion(
             raise ExportError(f"output '{name}' differs from the module by {error:g} after conversion")
 
 
-def _tensor_specs(tflite: bytes, outputs: Sequence[str]) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+def _tensor_specs(tflite: bytes, outputs: Sequence[str]) -> tuple[InputSpec, tuple[OutputSpec, ...]]:
     interpreter = Interpreter(model_content=tflite, num_threads=1)
     (image,) = interpreter.get_input_details()
-    image_spec = _tensor_spec("image", 0, image)
+    image_spec = InputSpec("image", *_quantised("image", image), mean=128)
     if (image_spec.dtype, image_spec.scale, image_spec.zero_point) != ("int8", INPUT_SCALE, 0):
         raise ExportError(f"the input is {image_spec}, but must be int8 with scale 1/128 and zero point 0")
     details = interpreter.get_output_details()
-    return image_spec, tuple(_tensor_spec(name, i, details[i]) for i, name in enumerate(outputs))
+    return image_spec, tuple(
+        OutputSpec(name, i, *_quantised(name, details[i])) for i, name in enumerate(outputs)
+    )
 
 
-def _tensor_spec(name: str, index: int, detail: Mapping[str, Any]) -> TensorSpec:
+def _quantised(name: str, detail: Mapping[str, Any]) -> tuple[tuple[int, ...], str, float, int]:
+    """Shape, type, scale and zero point of a tensor that has one scale."""
     scales = detail["quantization_parameters"]["scales"]
     zero_points = detail["quantization_parameters"]["zero_points"]
     if len(scales) != 1:
         raise ExportError(f"tensor '{name}' has {len(scales)} scales; full int8 needs exactly one")
     shape = tuple(int(side) for side in detail["shape"])
-    return TensorSpec(
-        name, index, shape, np.dtype(detail["dtype"]).name, float(scales[0]), int(zero_points[0])
-    )
+    return shape, np.dtype(detail["dtype"]).name, float(scales[0]), int(zero_points[0])
 
 
 def _check_quantisation(
     net: nn.Module,
     tflite: bytes,
-    specs: Sequence[TensorSpec],
+    specs: Sequence[OutputSpec],
     probes: Sequence[NDArray[np.float32]],
     min_sqnr_db: float,
 ) -> dict[str, float]:

@@ -35,12 +35,20 @@ class ScriptedBackend:
     Values are real numbers (logits, offsets, ...) and are quantised as the model's own output would be. An
     output that a script leaves out is filled with its smallest value, which for scores and logits means
     "nothing there". A function may raise to play a fault. ``opened`` lists the tasks opened so far, in order.
+
+    Raises:
+        ArgumentError: ``scripts`` is no mapping.
     """
 
     name = "scripted"
     formats = frozenset({"tflite"})
 
     def __init__(self, scripts: Mapping[str, Script]) -> None:
+        if not isinstance(scripts, Mapping):
+            raise ArgumentError(
+                f"ScriptedBackend: scripts must map tasks to outputs, not be {type(scripts).__name__}; "
+                "write {'expression': {}}"
+            )
         self._scripts = dict(scripts)
         self.opened: list[str] = []
 

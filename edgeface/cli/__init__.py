@@ -24,7 +24,7 @@ __all__ = ["cli", "main"]
 
 _TASKS = ("landmarks", "parsing", "expression")
 _NO_TASK = ("none", "detection")
-_JSON_ENDINGS = (".json", ".jsonl", ".ndjson")
+_JSON_ENDINGS = (".json", ".jsonl", ".ndjson", ".txt")
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -89,7 +89,7 @@ _bundle_option = click.option(
     "--bundle",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Models other than the built-in ones.",
+    help="Models other than the built-in ones: a bundle file, not a link to one.",
 )
 
 
@@ -117,8 +117,8 @@ def cli() -> None:
     flag_value="-",
     callback=_json,
     metavar="[FILE]",
-    help="Write one JSON object per picture or frame (edgeface.frame/1) to FILE (.json, .jsonl, .ndjson; "
-    "any name with --json=FILE), or to the standard output in place of the table.",
+    help="Write one JSON object per picture or frame (edgeface.frame/1) to FILE (.json, .jsonl, .ndjson, "
+    ".txt; any name with --json=FILE), or to the standard output in place of the table.",
 )
 @click.option(
     "--tasks",
@@ -147,6 +147,7 @@ def _analyze(json_: str | None, **options: Any) -> int:
     """Find and describe the faces in pictures and videos.
 
     PATH is a picture (JPEG, PNG, BMP, WebP), a video file, a folder of them, or a pattern: 'photos/*.jpg'.
+    A folder that a pattern matches is searched like one that is named.
     A table is printed; nothing is written unless --out or --json asks for it. Overlays are called
     NAME.faces.jpg (.png for a PNG, .mp4 for a video, without its sound); two inputs of one name get numbered
     overlays, and folders inside an input folder are kept. A second run replaces the overlays of the first.

@@ -81,6 +81,7 @@ class _Job:
     code: int = 0
     tally: Tally = field(default_factory=Tally)
     written: list[Path] = field(default_factory=list)
+    lines: JsonLines | None = None
 
     def work(self, items: Sequence[Item]) -> None:
         """Analyse all items; only faults that the next item would meet too are raised."""
@@ -98,12 +99,13 @@ class _Job:
                 )
             )
             folder = OutputFolder(asked.out, items) if asked.out is not None else None
-            lines = stack.enter_context(JsonLines(asked.json)) if asked.json is not None else None
+            if asked.json is not None:
+                self.lines = stack.enter_context(JsonLines(asked.json))
             long = len(items) > 1 or any(item.video for item in items)
             show = stack.enter_context(progress(long and not asked.quiet))
             for done, item in enumerate(items):
                 show(item.source, done, len(items))
-                self._guarded(item, _Tools(analyzer, folder, lines, show))
+                self._guarded(item, _Tools(analyzer, folder, show))
 
     def finish(self) -> None:
         """Show the results, what was written, and what could not be used."""
@@ -118,6 +120,8 @@ class _Job:
                 click.echo(
                     f"wrote {len(self.written)} overlays to {printable(str(self.request.out))}", err=to_stderr
                 )
+            if self.lines is not None and not to_stderr:
+                click.echo(self.lines.summary(), err=True)
         if self.failures:
             count = len(self.failures)
             click.echo(f"{count} input{'' if count == 1 else 's'} could not be used:", err=True)
@@ -150,7 +154,7 @@ class _Job:
 
         frame = read_image(item.path)
         result = self._analyze(frame, tools)
-        self._take(result, tools)
+        self._take(result)
         self.tally.pictures += 1
         self.report.picture(item.source, result)
         if tools.folder is not None:
@@ -169,7 +173,7 @@ class _Job:
             writer: VideoWriter | None = None
             for frame in reader:
                 result = self._analyze(frame, tools)
-                self._take(result, tools)
+                self._take(result)
                 seen.add(result)
                 if tools.folder is not None:
                     if writer is None:
@@ -189,10 +193,10 @@ class _Job:
         writer.close()
         self.written.append(writer.path)
 
-    def _take(self, result: FrameResult, tools: _Tools) -> None:
+    def _take(self, result: FrameResult) -> None:
         self.tally.add(result)
-        if tools.lines is not None:
-            tools.lines.write(result)
+        if self.lines is not None:
+            self.lines.write(result)
 
     def _target(self, item: Item, folder: OutputFolder, suffix: str) -> Path:
         path = folder.path(item, suffix)
@@ -208,7 +212,6 @@ class _Tools:
 
     analyzer: FaceAnalyzer
     folder: OutputFolder | None
-    lines: JsonLines | None
     show: Callable[[str, int, int | None], None]
 
 

@@ -74,39 +74,47 @@ def expand(patterns: Iterable[str], recursive: bool) -> tuple[list[Item], list[F
     A file is taken as it is, whatever its name: pictures are known by their content, videos by their ending.
     A folder gives its pictures and videos, sorted by name with numbers in order, without hidden files, links
     to folders and our own overlays. A pattern (`*`, `?`, `[...]`, `**`) is expanded here too, for shells that
-    do not. A file that is named twice is analysed once.
+    do not; a folder that it matches is taken like one that is named. A file that is named twice is analysed
+    once.
     """
     items: dict[str, Item] = {}
     failures: list[Failure] = []
     for pattern in patterns:
+        found: list[Item] = []
+        faults: list[Failure] = []
         try:
-            found = list(_found(pattern, recursive))
+            found.extend(_found(pattern, recursive, faults))
         except (OSError, ValueError) as error:
-            failures.append(Failure(pattern, getattr(error, "strerror", None) or str(error)))
-            continue
+            faults.append(Failure(pattern, getattr(error, "strerror", None) or str(error)))
         for item in found:
             items.setdefault(os.path.realpath(item.path), item)
-        if not found:
-            failures.append(Failure(pattern, _nothing(pattern, recursive)))
+        if not found and not faults:
+            faults.append(Failure(pattern, _nothing(pattern, recursive)))
+        failures += faults
     return list(items.values()), failures
 
 
-def _found(pattern: str, recursive: bool) -> Iterator[Item]:
+def _found(pattern: str, recursive: bool, faults: list[Failure]) -> Iterator[Item]:
     path = Path(pattern)
     if path.is_dir():
-        yield from _folder(path, recursive)
+        yield from _folder(path, recursive, faults)
     elif path.is_file():
         yield _item(path, Path())
     elif glob.has_magic(pattern) and not path.exists():
         # Path.glob would refuse an absolute pattern
         for name in sorted(glob.glob(pattern, recursive=True), key=_natural):  # noqa: PTH207
             matched = Path(name)
-            if matched.is_file() and (is_media(name) or path.suffix):
+            if matched.is_dir():
+                yield from _folder(matched, recursive, faults)
+            elif matched.is_file() and (is_media(name) or path.suffix):
                 yield _item(matched, Path())
 
 
-def _folder(root: Path, recursive: bool) -> Iterator[Item]:
-    for parent, folders, names in os.walk(root, onerror=_raise):
+def _folder(root: Path, recursive: bool, faults: list[Failure]) -> Iterator[Item]:
+    def closed(error: OSError) -> None:  # a folder that cannot be opened costs no other
+        faults.append(Failure(str(error.filename), error.strerror or str(error)))
+
+    for parent, folders, names in os.walk(root, onerror=closed):
         folders[:] = sorted(
             (name for name in folders if recursive and not name.startswith(".")), key=_natural
         )
@@ -115,10 +123,6 @@ def _folder(root: Path, recursive: bool) -> Iterator[Item]:
             own = path.stem.endswith(_OVERLAY)
             if is_media(name) and not name.startswith(".") and not own and path.is_file():
                 yield _item(path, Path(parent).relative_to(root))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _item(path: Path, folder: Path) -> Item:
@@ -137,4 +141,8 @@ def _nothing(pattern: str, recursive: bool) -> str:
         return f"no picture or video in this folder{below}"
     if path.exists():
         return "neither a file nor a folder"
-    return "nothing matches this pattern" if glob.has_magic(pattern) else "no such file or folder"
+    if not glob.has_magic(pattern):
+        return "no such file or folder"
+    if glob.glob(pattern, recursive=True):  # noqa: PTH207
+        return "no picture or video among what matches this pattern"
+    return "nothing matches this pattern"

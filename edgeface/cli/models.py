@@ -23,10 +23,9 @@ def show(path: Path | None, as_json: bool) -> None:
     known = listing(_load(path))
     if as_json:
         click.echo(json.dumps(known, indent=2, allow_nan=False))
-    elif sys.stdout.isatty():
-        _table(known)
     else:
-        _plain(known)
+        (_table if sys.stdout.isatty() else _plain)(known)
+        click.echo("edgeface models --card TASK tells how a model was made, measured and may be used.")
 
 
 def card_text(path: Path | None, task: str) -> str:
@@ -125,4 +124,3 @@ def _table(known: dict[str, Any]) -> None:
     console = Console(file=sys.stdout)
     console.print(Text(_head(known)))
     console.print(table)
-    click.echo("edgeface models --card TASK tells how a model was made, measured and may be used.")

@@ -83,6 +83,7 @@ class JsonLines:
 
     def __init__(self, target: str) -> None:
         self._shown = "the standard output" if target == "-" else printable(target)
+        self._count = 0
         self._own: IO[str] | None = None
         if target != "-":
             try:
@@ -101,6 +102,11 @@ class JsonLines:
             raise
         except OSError as error:
             raise OutputError(f"{self._shown}: {_why(error)}") from error
+        self._count += 1
+
+    def summary(self) -> str:
+        """How many results went where, in one line."""
+        return f"wrote {self._count} result{'' if self._count == 1 else 's'} to {self._shown}"
 
     def __enter__(self) -> JsonLines:
         return self

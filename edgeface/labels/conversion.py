@@ -27,8 +27,9 @@ class Conversion:
         source: Key of the scheme that is read.
         target: Key of the scheme that is written.
         mapping: Source class name to target class name, every source class once.
-        lossless: True when no two classes fall together, so that the way back gives the same map.
-        lost: In words, what the target can no longer tell apart; empty when lossless.
+        lossless: True when no two classes fall together, so that the way back gives the same map, and no
+            class of the target gets pixels that its scheme calls something else.
+        lost: In words, what the target can no longer tell apart or calls something else; empty when lossless.
     """
 
     source: str
@@ -54,8 +55,20 @@ class Conversion:
 # pixels: LaPa's background holds the body and the wall, so LaPa could fill EasyPortrait's person with hair
 # alone. A class that stays empty does no such harm (`Conversion.empty` tells which).
 _BEHIND_A_FACE = dict.fromkeys(["hat", "earring", "necklace", "neck", "cloth"], "background")
-_EARS_TO_SKIN = {"l_ear": "skin", "r_ear": "skin"}
-_EARS_AWAY = {"l_ear": "background", "r_ear": "background"}
+# Where a scheme without classes for them has the ears; the sources are named in `schemes`.
+_EARS_IN: Mapping[str, str] = {
+    "lapa11": "skin",
+    "ibug11": "background",
+    "easyportrait9": "person",
+    "easyportrait8": "background",
+    "easyportrait2": "person",
+}
+
+
+def _ears(scheme: str) -> dict[str, str]:
+    return dict.fromkeys(("l_ear", "r_ear"), _EARS_IN[scheme])
+
+
 # EasyPortrait's inside of a mouth without teeth is no class of its own; CelebAMask-HQ's mouth is mostly
 # teeth.
 _FACE_PARTS = {"nose": "skin", "u_lip": "lips", "l_lip": "lips", "mouth": "teeth"}
@@ -66,8 +79,8 @@ _TO_PERSON = dict.fromkeys(_BODY, "person")
 _FACE_TO_PERSON = dict.fromkeys(_FACE, "person")
 
 _MOVES: Mapping[tuple[str, str], Mapping[str, str]] = {
-    ("celebamask19", "lapa11"): {**_BEHIND_A_FACE, **_EARS_TO_SKIN, "eyeglasses": "skin"},
-    ("celebamask19", "ibug11"): {**_BEHIND_A_FACE, **_EARS_AWAY, "eyeglasses": "skin"},
+    ("celebamask19", "lapa11"): {**_BEHIND_A_FACE, **_ears("lapa11"), "eyeglasses": "skin"},
+    ("celebamask19", "ibug11"): {**_BEHIND_A_FACE, **_ears("ibug11"), "eyeglasses": "skin"},
     ("celebamask19", "ibug14"): {**_BEHIND_A_FACE, "eyeglasses": "glasses"},
     ("celebamask19", "easyportrait9"): {**_FACE_PARTS, **_TO_PERSON},
     ("celebamask19", "easyportrait8"): {**_FACE_PARTS, **dict.fromkeys(_BODY, "background")},
@@ -78,11 +91,13 @@ _MOVES: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("lapa11", "celebamask19"): {},
     ("ibug11", "celebamask19"): {},
     ("ibug14", "celebamask19"): {"glasses": "eyeglasses"},
-    ("ibug14", "ibug11"): {**_EARS_AWAY, "glasses": "skin"},
-    ("ibug14", "lapa11"): {**_EARS_TO_SKIN, "glasses": "skin"},
+    ("ibug14", "ibug11"): {**_ears("ibug11"), "glasses": "skin"},
+    ("ibug14", "lapa11"): {**_ears("lapa11"), "glasses": "skin"},
     ("lapa11", "easyportrait8"): {**_FACE_PARTS, "hair": "background"},
     ("ibug11", "easyportrait8"): {**_FACE_PARTS, "hair": "background"},
-    ("ibug14", "easyportrait8"): {**_FACE_PARTS, **_EARS_AWAY, "hair": "background", "glasses": "background"},
+    ("ibug14", "easyportrait8"): {
+        **_FACE_PARTS, **_ears("easyportrait8"), "hair": "background", "glasses": "background",
+    },
     ("easyportrait8", "easyportrait9"): {},
     ("easyportrait9", "easyportrait8"): {"person": "background"},
     ("easyportrait9", "easyportrait2"): _FACE_TO_PERSON,
@@ -93,7 +108,15 @@ def _lost(source: ParsingScheme, target: ParsingScheme, mapping: Mapping[str, st
     merged: dict[str, list[str]] = {name: [] for name in target.names}
     for name in source.names:
         merged[mapping[name]].append(name)
-    return "; ".join(f"{' + '.join(names)} -> {goal}" for goal, names in merged.items() if len(names) > 1)
+    said = [f"{' + '.join(names)} -> {goal}" for goal, names in merged.items() if len(names) > 1]
+    # Classes of one name need not cover the same: ears that lie in a class of the source go where it goes.
+    # In the background they harm a class of the target that is filled without them, but no empty one.
+    if source.key in _EARS_IN:
+        ears = mapping[_EARS_IN[source.key]]
+        wanted = _EARS_IN.get(target.key, "l_ear and r_ear")
+        if ears != wanted and (ears != "background" or wanted in mapping.values()):
+            said.append(f"ears, in {source.key} part of {_EARS_IN[source.key]}, in {target.key} of {wanted}")
+    return "; ".join(said)
 
 
 @cache

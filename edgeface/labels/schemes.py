@@ -193,12 +193,13 @@ LAPA11 = _parsing(
     "lapa11",
     _LAPA_NAMES,
     "LaPa (Liu et al., 2020); its own names look at the picture: its 'left eyebrow', id 2, is r_brow here. "
-    "Its skin holds the ears",
+    "Its list of labels does not mention ears; they are taken to lie in its skin",
 )
 IBUG11 = _parsing(
     "ibug11",
     _LAPA_NAMES,
-    "iBugMask (Lin et al., 2021), ids and sides as LaPa and Helen have them; its skin ends before the ears",
+    "iBugMask (Lin et al., 2021), ids and sides as LaPa and Helen have them; its training pictures are "
+    "Helen's (Smith et al., 2013), whose skin is 'excluding ears and neck'",
 )
 IBUG14 = _parsing(
     "ibug14",

@@ -11,7 +11,7 @@ same picture and result always give the same pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from edgeface.render.canvas import Canvas
 from edgeface.render.layout import Obstacle, Place, Rect, around, cheapest, corners, grid
 from edgeface.render.panels import Bars, Chip, Legend, Lettering, Palette
 from edgeface.render.tint import tint
-from edgeface.results import BBox
+from edgeface.results import BBox, FrameResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from edgeface.frame import Frame
     from edgeface.render.canvas import Colour
-    from edgeface.results import Expression, Face, FrameResult, Landmarks
+    from edgeface.results import Expression, Face, Landmarks
 
 __all__ = ["OverlayStyle", "draw_overlay"]
 
@@ -65,8 +65,7 @@ class OverlayStyle:
         legend: explain the colours of the parsing map.
         opacity: of the parsing map, 0..1; skin gets half of it, so that the face stays a face.
         min_side: a picture whose shorter side is below this many pixels is enlarged (8 times at most),
-        because text
-            and points are not readable on a smaller one; 0 never enlarges.
+            because text and points are not readable on a smaller one; 0 never enlarges.
         palette: colours of what is written.
     """
 
@@ -94,10 +93,18 @@ def draw_overlay(
         A new RGB picture, uint8, of the same size, or enlarged as `OverlayStyle.min_side` says.
 
     Raises:
-        ArgumentError: the picture is not the one that the result was made from (its size differs).
+        ArgumentError: the picture is not the one that the result was made from (its size differs), or one
+            of the two is something else.
     """
+    if not isinstance(result, FrameResult):
+        raise ArgumentError(
+            f"result must be what analyze answered, a FrameResult, not {type(result).__name__}"
+        )
     style = style or OverlayStyle()
-    rgb = frame if isinstance(frame, np.ndarray) else frame.rgb
+    rgb: Any = getattr(frame, "rgb", frame)
+    if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8:
+        got = f"{rgb.dtype} array" if isinstance(rgb, np.ndarray) else type(rgb).__name__
+        raise ArgumentError(f"the picture must be a Frame or its rgb, a uint8 array, not {got}")
     if rgb.shape != (result.height, result.width, 3):
         raise ArgumentError(
             f"the picture has shape {rgb.shape}, the result is of {result.width} x {result.height} pixels; "

@@ -21,6 +21,8 @@ _WHERE_USED = {"onnxruntime", "picamera2", "starlette", "rich", "matplotlib"}
 _TRAINING_OR_NETWORK = {"torch", "tensorflow", "onnx", "jax", "quantization", "requests", "urllib3", "ssl"}
 _NOT_AT_IMPORT = _WHERE_USED | _TRAINING_OR_NETWORK | {"cv2", "ai_edge_litert", "click", "PIL", "socket"}
 
+_OWN = {"edgeface", "tests", "benchmarks", "quantization"}  # in the checkout
+
 # Distributions whose module has another name.
 _IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "ai-edge-litert": "ai_edge_litert"}
 
@@ -151,13 +153,29 @@ def test_what_the_tests_import_is_asked_for_by_the_dev_extra(repository: Path) -
         assert block is not None, key
         names = re.findall(r'^ +"([\w-]+)', block[1], re.MULTILINE)
         asked |= {_IMPORTED_AS.get(name, name) for name in names}
-    own = {"edgeface", "tests", "benchmarks", "quantization"}  # in the checkout
     missing = [
         f"{path.relative_to(repository)}: {name}"
         for path in (repository / "tests").rglob("test_*.py")
         if path.parent.name != "quantization"  # skipped as a whole without the `workshop` extra
         for node in _at_import(ast.parse(path.read_text()))
         for name in _names(node)
-        if name.split(".")[0] not in asked | own | sys.stdlib_module_names
+        if name.split(".")[0] not in asked | _OWN | sys.stdlib_module_names
     ]
     assert missing == []
+
+
+def test_the_source_archive_holds_what_the_tests_import(repository: Path) -> None:
+    """The README's test command must run in an unpacked sdist too."""
+    text = (repository / "pyproject.toml").read_text()
+    block = re.search(r"^\[tool\.hatch\.build\.targets\.sdist\]\n(.*?)^\[", text, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    shipped = re.search(r"^include = \[(.*?)\]", block[1], re.MULTILINE | re.DOTALL)
+    assert shipped is not None
+    used = {
+        name.split(".")[0]
+        for path in (repository / "tests").rglob("*.py")
+        for node in _at_import(ast.parse(path.read_text()))
+        for name in _names(node)
+    } & _OWN
+    assert used == _OWN
+    assert used - set(re.findall(r'"/(\w+)"', shipped[1])) == set()

@@ -6,7 +6,8 @@ import json
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,8 @@ from edgeface.backends.scripted import ScriptedBackend
 from edgeface.bundle import Bundle, encode_bundle
 from edgeface.errors import ArgumentError, BundleError, DeviceError, FrameError
 from edgeface.frame import Frame, read_image
-from edgeface.results import BBox
+from edgeface.results import BBox, Face
 from tests.bundles import TINY, opened
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SILENT: dict[str, Any] = {"detection": {}, "landmarks": {}, "parsing": {}, "expression": {}}
 
@@ -125,6 +123,40 @@ def test_max_faces_keeps_the_largest(bundle: Bundle, photo: Frame) -> None:
     assert largest == faces[:1]
 
 
+def test_of_equal_faces_the_first_are_kept_and_the_result_alone_sorts(bundle: Bundle) -> None:
+    boxes = [BBox(10, 10, 20, 20), BBox(40, 10, 30, 30), BBox(80, 10, 20, 20), BBox(110, 10, 30, 30)]
+    frame = np.zeros((200, 200, 3), np.uint8)
+    for most, kept in ((None, [1, 3, 0, 2]), (3, [1, 3, 0]), (1, [1])):
+        with FaceAnalyzer((), bundle=bundle, max_faces=most) as analyzer:
+            faces = analyzer.analyze(frame, boxes=boxes).faces
+        assert [face.bbox for face in faces] == [boxes[index] for index in kept]
+    seen: list[Any] = []
+    backend = ScriptedBackend({"expression": lambda tensors: seen.append(tensors["image"].copy()) or {}})
+    frame[10:30, 10:30] = 200
+    with FaceAnalyzer(["expression"], bundle=bundle, backend=backend) as analyzer:
+        analyzer.analyze(frame, boxes=boxes)
+    assert [int(image.max()) for image in seen][1:] == [-128] * 3  # described in the order they were given
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.int32])
+def test_whole_numbers_of_numpy_will_do(bundle: Bundle, kind: type) -> None:
+    with FaceAnalyzer(bundle=bundle, max_faces=kind(2), threads=kind(2)) as analyzer:
+        told = analyzer.describe()
+        faces = analyzer.analyze(
+            np.zeros((99, 99, 3), np.uint8), [BBox(index, 0, 20, 20) for index in range(5)]
+        ).faces
+    assert len(faces) == 2
+    assert json.loads(json.dumps(told))["threads"] == 2
+
+
+def test_a_score_of_numpy_will_do(bundle: Bundle, photo: Frame) -> None:
+    found = []
+    for least in (0.5, np.float32(0.5), np.float16(0.5)):
+        with FaceAnalyzer((), bundle=bundle, min_score=least) as analyzer:
+            found.append(analyzer.analyze(photo).faces)
+    assert found[0] == found[1] == found[2]
+
+
 def test_min_score_takes_the_place_of_the_manifests(bundle: Bundle, photo: Frame) -> None:
     with (
         FaceAnalyzer((), bundle=bundle) as normal,
@@ -185,24 +217,35 @@ def test_a_leaning_head_is_cropped_upright(bundle: Bundle, roll: float) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tasks": "landmarks"}, "must be a list"),
+        ({"tasks": "landmarks"}, r"must be a list of names, not 'landmarks'; write \['landmarks'\]"),
+        ({"tasks": "all"}, "must be a list of names, not 'all'; choose from landmarks, parsing, expression"),
         ({"tasks": ["gaze"]}, "'gaze' is unknown; choose from landmarks, parsing, expression"),
         ({"tasks": ["detection"]}, "'detection' is unknown"),
         ({"tasks": [3]}, "3 is unknown"),
         ({"tasks": [["landmarks"]]}, "is unknown"),
-        ({"tasks": None}, "must be a list"),
+        ({"tasks": None}, r"must be a list of names, not None; choose from .*\[\] for boxes alone"),
         ({"tasks": 3}, "must be a list"),
         ({"bundle": 3}, "bundle must be a path or a Bundle, not int"),
+        ({"bundle": b"EDGEFACE"}, "not bytes; Bundle.from_bytes"),
         ({"max_faces": 0}, "max_faces"),
         ({"max_faces": True}, "max_faces"),
+        ({"max_faces": np.True_}, "max_faces"),
+        ({"max_faces": np.int64(0)}, "max_faces"),
+        ({"max_faces": "3"}, "max_faces must be a whole number from 1 to 100000, not '3'"),
         ({"threads": 0}, "threads"),
         ({"threads": 1.5}, "threads"),
+        ({"threads": np.float64(2)}, "threads"),
+        ({"threads": None}, "threads"),
         ({"threads": 1000}, "threads"),
         ({"min_score": 0}, "min_score"),
         ({"min_score": "high"}, "min_score"),
+        ({"min_score": True}, "min_score"),
+        ({"min_score": 10**400}, "min_score"),
+        ({"min_score": 50}, "min_score must be a number between 0 and 1, not 50"),
         ({"min_score": float("nan")}, "min_score"),
         ({"backend": "abacus"}, "abacus"),
         ({"backend": 7}, "backend must be a name or a Backend"),
+        ({"backend": ScriptedBackend}, r"the class ScriptedBackend itself; pass ScriptedBackend\("),
     ],
 )
 def test_bad_arguments_are_typed_and_say_what_is_allowed(
@@ -215,7 +258,9 @@ def test_bad_arguments_are_typed_and_say_what_is_allowed(
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ([(1, 2, 3, 4)], "write BBox"),
+        ([(1, 2, 3, 4)], "not tuple; write BBox"),
+        ([Face(BBox(1, 2, 3, 4))], "not Face; pass face.bbox"),
+        (np.ones((1, 4)), "not ndarray; write BBox"),
         (BBox(1, 2, 3, 4), r"must be a list of BBox, not BBox; write \[BBox"),
         (4, "must be a list of BBox, not int"),
         ([BBox(100, 0, 5, 5)], "is not a face in"),
@@ -228,9 +273,24 @@ def test_bad_boxes_are_typed(bundle: Bundle, boxes: Any, message: str) -> None:
         analyzer.analyze(np.zeros((100, 100, 3), np.uint8), boxes=boxes)
 
 
-def test_a_bad_array_is_a_frame_error(bundle: Bundle) -> None:
-    with FaceAnalyzer(bundle=bundle) as analyzer, pytest.raises(FrameError):
-        analyzer.analyze(np.zeros((4, 4, 3), np.float32))
+@pytest.mark.parametrize(
+    ("picture", "mend"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"not float32 \[4, 4, 3\]: scale floats from 0..1"),
+        (np.zeros((4, 4, 3), int), r"not int64 \[4, 4, 3\]: make it one with numpy.asarray"),
+        (np.zeros((3, 9, 9), np.uint8), "channels last"),
+        (np.zeros((1, 4, 4, 3), np.uint8), "pass one picture"),
+        ([[[1, 2, 3]]], "not list: make it one with numpy.asarray"),
+        ("people.jpg", "not str: read the file with edgeface.read_image first"),
+        (Path("people.jpg"), "read the file with edgeface.read_image first"),
+        (b"JPEG", "not bytes: read the file with edgeface.read_image first"),
+        (None, "not NoneType: whatever was to read it found none"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_picture_is_a_frame_error_with_its_mend(bundle: Bundle, picture: Any, mend: str) -> None:
+    with FaceAnalyzer(bundle=bundle) as analyzer, pytest.raises(FrameError, match=mend):
+        analyzer.analyze(picture)
 
 
 def test_a_bundle_without_a_task_says_so(bundle: Bundle) -> None:

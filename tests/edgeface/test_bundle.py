@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edgeface.bundle import Bundle, BundleLimits, encode_bundle
-from edgeface.errors import BundleError
+from edgeface.errors import ArgumentError, BundleError
 from tests.bundles import START, TINY, opened, seal
 
 
@@ -46,6 +46,31 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
         bundle.artifact("gaze.tflite")
     with pytest.raises(BundleError, match="gaze"):
         bundle.card("gaze")
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_what_was_verified_cannot_be_changed_afterwards(tiny: bytes, kind: type) -> None:
+    memory = bytearray(tiny)
+    bundle = Bundle.from_bytes(kind(memory))
+    memory[START:] = bytes(len(memory) - START)
+    for artifact in bundle.artifacts:
+        assert type(bundle.artifact(artifact.name)) is bytes
+        assert hashlib.sha256(bundle.artifact(artifact.name)).hexdigest() == artifact.sha256
+
+
+def test_what_is_no_bundle_is_refused_with_its_mend() -> None:
+    with pytest.raises(ArgumentError, match=r"not bytes; Bundle\.from_bytes reads one from memory"):
+        Bundle.load(b"EDGEFACE-BUNDLE")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="not str; `load` takes a path"):
+        Bundle.from_bytes(str(TINY))  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match=r"No such file or directory\); check the path"):
+        Bundle.load("nowhere.bundle")
+    with pytest.raises(BundleError, match="bundle '': cannot be read"):
+        Bundle.load("")
+
+
+def test_a_bundle_can_be_printed(tiny: bytes) -> None:
+    assert len(repr(Bundle.load(TINY))) < len(tiny) / 4
 
 
 def test_a_spec_has_typed_values() -> None:

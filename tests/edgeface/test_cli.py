@@ -218,9 +218,22 @@ def test_json_on_the_standard_output_is_one_line_per_picture_and_nothing_else(fo
 
 def test_json_into_a_file_keeps_the_table(folder, capsys, scripted):
     _save(folder / "a.png")
-    assert _run("a.png", "--json", "results.jsonl") == 0
-    assert "no face found" in capsys.readouterr().out
-    assert [line["source"] for line in _lines((folder / "results.jsonl").read_text())] == ["a.png"]
+    _save(folder / "b.png")
+    assert _run("a.png", "b.png", "--json", "results.jsonl") == 0
+    said = capsys.readouterr()
+    assert said.out.count("no face found") == 3
+    assert said.err == "wrote 2 results to results.jsonl\n"
+    assert [line["source"] for line in _lines((folder / "results.jsonl").read_text())] == ["a.png", "b.png"]
+    assert _run("a.png", "--json", "results.jsonl", "-q") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_text_file_after_json_is_its_file_in_every_run(folder, capsys, scripted):
+    _save(folder / "a.png")
+    for _ in range(2):
+        assert _run("a.png", "--json", "out\x1b.txt") == 0
+        assert capsys.readouterr().err == "wrote 1 result to out\N{REPLACEMENT CHARACTER}.txt\n"
+    assert len(_lines((folder / "out\x1b.txt").read_text())) == 1
 
 
 def test_a_picture_after_json_is_a_picture_and_never_overwritten(folder, capsys, scripted):
@@ -259,6 +272,42 @@ def test_folders_patterns_and_repetitions_become_one_ordered_list(folder):
     assert [item.path.name for item in matched] == ["f2.faces.jpg", "f2.jpg", "f10.jpg", "x.PNG"]
     named, _ = expand(["p/notes.txt"], recursive=True)
     assert [item.path.name for item in named] == ["notes.txt"]
+
+
+def test_a_folder_that_a_pattern_matches_is_searched_like_one_that_is_named(folder, capsys, scripted):
+    for name in ("p/a.png", "p/day 2/c.png", "p/day 10/b.png", "p/day 2/deep/d.png", "p/.hidden/e.png"):
+        _save(folder / name)
+    (folder / "p" / "empty").mkdir()
+    (folder / "p" / "notes.txt").write_text("no picture")
+    items, failures = expand(["p/*"], recursive=True)
+    assert failures == []
+    everything = ["p/a.png", "p/day 2/c.png", "p/day 2/deep/d.png", "p/day 10/b.png"]
+    assert [item.source for item in items] == everything
+    assert [str(item.folder) for item in items] == [".", ".", "deep", "."]
+    flat, _ = expand(["p/*"], recursive=False)
+    assert [item.source for item in flat] == ["p/a.png", "p/day 2/c.png", "p/day 10/b.png"]
+    deep, _ = expand(["p/**"], recursive=True)
+    assert sorted(item.source for item in deep) == sorted(everything)
+    assert _run("p/e*", "p/q*") == 3
+    said = capsys.readouterr().err
+    assert "p/e*: no picture or video among what matches this pattern" in said
+    assert "p/q*: nothing matches this pattern" in said
+
+
+def test_a_folder_that_cannot_be_opened_costs_no_other(folder, monkeypatch):
+    for name in ("p/a.png", "p/closed/b.png", "p/z/c.png"):
+        _save(folder / name)
+    scan = os.scandir  # its rights would not keep root out
+
+    def scandir(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    items, failures = expand(["p", "p/closed"], recursive=True)
+    assert [item.source for item in items] == ["p/a.png", "p/z/c.png"]
+    assert [(fault.source, fault.reason) for fault in failures] == [("p/closed", "Permission denied")] * 2
 
 
 def test_a_file_whose_name_is_a_pattern_is_that_file(folder):
@@ -583,6 +632,15 @@ def test_options_reach_the_analyser(folder, capsys, scripted):
     assert boxes("--threads", "2") == both
 
 
+def test_help_says_that_a_bundle_is_no_link(folder, capsys):
+    for command in ("analyze", "models"):
+        assert main([command, "--help"]) == 0
+        assert "a bundle file, not a link to one" in " ".join(capsys.readouterr().out.split())
+    (folder / "m.bundle").symlink_to(_BUNDLE)
+    assert main(["models", "--bundle", "m.bundle"]) == 4
+    assert "m.bundle: is a link; give the path of the file itself" in capsys.readouterr().err
+
+
 def test_help_tells_the_exit_codes(capsys):
     assert main(["analyze", "--help"]) == 0
     out = capsys.readouterr().out
@@ -635,6 +693,7 @@ def test_models_lists_what_a_bundle_holds(capsys):
     out = capsys.readouterr().out
     assert main(["models", "--json", "--bundle", str(_BUNDLE)]) == 0
     known = json.loads(capsys.readouterr().out)
+    assert "edgeface models --card TASK" in out.splitlines()[-1]
     bundle = edgeface.Bundle.load(_BUNDLE)
     assert known["schema"] == "edgeface.models/1"
     assert known["digest"] == bundle.digest

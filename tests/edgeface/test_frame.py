@@ -248,9 +248,13 @@ def test_limits_are_kept_at_the_pixel() -> None:
     ):
         with pytest.raises(FrameError, match=message):
             decode_image(data, limits)
-    for wrong in ({"max_bytes": 0}, {"max_pixels": -1}, {"max_side": 32767}):
-        with pytest.raises(ArgumentError):
+    for wrong in ({"max_bytes": 0}, {"max_pixels": -1}, {"max_side": 32767}, {"max_side": "big"}):
+        with pytest.raises(ArgumentError, match="limits must be"):
             ImageLimits(**wrong)
+    for no_limits in (100, None, {"max_side": 10}):
+        for read in (read_image, decode_image):
+            with pytest.raises(ArgumentError, match=r"limits must be ImageLimits\(\.\.\.\), not "):
+                read(data, no_limits)  # type: ignore[operator]
 
 
 def test_a_file_is_read_by_path_and_by_text(tmp_path: Path) -> None:
@@ -276,10 +280,17 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         with pytest.raises(FrameError, match=message) as caught:
             read_image(path, limits)
         assert str(path) in str(caught.value)
-    for nonsense in ("a\0b", 7, None):
-        with pytest.raises(FrameError):
+    for nonsense, message in (
+        ("a\0b", "check the path"),
+        ("", "the path is empty"),
+        ("http://example.org/a.jpg", "download it first"),
+        (7, "not int"),
+        (None, "not NoneType"),
+        (np.zeros((4, 4, 3), np.uint8), "not ndarray: Frame.from_array takes an array"),
+    ):
+        with pytest.raises(FrameError, match=message):
             read_image(nonsense)  # type: ignore[arg-type]
-    with pytest.raises(FrameError, match="not str"):
+    with pytest.raises(FrameError, match="not str: read_image takes a path"):
         decode_image("text")  # type: ignore[arg-type]
 
 

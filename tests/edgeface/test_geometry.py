@@ -270,7 +270,23 @@ def synthetic_labels() -> NDArray[np.uint8]:
     return image
 
 
-@pytest.mark.parametrize(("side", "floor"), [(256, 0.93), (513, 0.975)])
+@pytest.mark.parametrize("side", [256, 513])
+def test_tanh_polar_points_of_a_frame_come_back_to_the_last_digit(side: int) -> None:
+    y, x = np.mgrid[:480, :640]
+    frame = np.stack([x, y], axis=-1).astype(np.float64)
+    cells = tanh_polar_points(frame, ROI, (side, side))
+    assert np.abs(tanh_polar_points_inverse(cells, ROI, (side, side)) - frame).max() < 1e-9
+    # In float32 a cell far from the face stands for more than a thousandth of a pixel: within three boxes'
+    # width and height it does not.
+    center, reach = np.array(ROI[:2]) + np.array(ROI[2:]) / 2, 1.5 * np.array(ROI[2:])
+    near = frame[(np.abs(frame - center) <= reach).all(axis=-1)]
+    stored = tanh_polar_points(near, ROI, (side, side)).astype(np.float32)
+    assert len(near) > 200_000
+    assert np.abs(tanh_polar_points_inverse(stored, ROI, (side, side)) - near).max() < 1e-3
+
+
+# Measured with the authors' own code on such a face: 0.980 and 0.999.
+@pytest.mark.parametrize(("side", "floor"), [(256, 0.975), (513, 0.998)])
 def test_a_label_map_survives_the_polar_way_and_back(side: int, floor: float) -> None:
     truth = synthetic_labels()
     there = tanh_polar_warp(truth, ROI, (side, side), nearest=True)

@@ -74,6 +74,16 @@ def test_a_result_of_another_picture_is_refused():
         draw_overlay(_picture(200, 100), _result(_picture(), _face()))
 
 
+def test_what_cannot_be_drawn_is_named():
+    result = _result(_picture(), _face())
+    with pytest.raises(edgeface.ArgumentError, match="a FrameResult, not tuple"):
+        draw_overlay(_picture(), result.faces)
+    with pytest.raises(edgeface.ArgumentError, match="uint8 array, not float64 array"):
+        draw_overlay(_picture() / 255, result)
+    with pytest.raises(edgeface.ArgumentError, match="must be a Frame or its rgb, a uint8 array, not str"):
+        draw_overlay("photo.jpg", result)
+
+
 @pytest.mark.parametrize(
     ("size", "expected"), [((64, 48), (512, 384)), ((320, 240), (640, 480)), ((900, 600), (900, 600))]
 )

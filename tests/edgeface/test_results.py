@@ -180,6 +180,13 @@ def test_each_pixel_shows_the_cell_it_lies_in(
         assert frame[py, px] == (labels[int(row), int(column)] if inside else 0)
 
 
+def test_a_frame_in_place_of_its_size_is_named_not_printed() -> None:
+    parsing = ParsingMap(np.zeros((2, 2), dtype=np.uint8), BBox(0, 0, 4, 4))
+    frame = edgeface.Frame.from_array(np.zeros((9, 9, 3), np.uint8))
+    with pytest.raises(ArgumentError, match=r"not Frame: pass rgb.shape\[:2\]$"):
+        parsing.to_frame(frame)  # type: ignore[arg-type]
+
+
 def test_masks_fractions_and_schemes_of_a_map() -> None:
     labels = np.array([[0, 1, 1, 13], [8, 13, 13, 13]], dtype=np.uint8)
     parsing = ParsingMap(labels, BBox(0, 0, 8, 4))
@@ -194,8 +201,10 @@ def test_masks_fractions_and_schemes_of_a_map() -> None:
     lapa = parsing.as_scheme("lapa", lossy=True)
     assert (lapa.scheme, lapa.bbox) == ("lapa11", parsing.bbox)
     assert lapa.labels.tolist() == [[0, 1, 1, 10], [1, 10, 10, 10]]
-    assert lapa.as_scheme("ibug11").scheme == "ibug11"
-    assert lapa.as_scheme("ibug11").mask("hair").sum() == 4
+    with pytest.raises(ConversionError, match="ears"):
+        lapa.as_scheme("ibug11")
+    assert lapa.as_scheme("ibug11", lossy=True).scheme == "ibug11"
+    assert lapa.as_scheme("ibug11", lossy=True).mask("hair").sum() == 4
 
 
 def test_an_expression_names_its_best_class() -> None:

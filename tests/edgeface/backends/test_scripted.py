@@ -51,6 +51,8 @@ def test_a_function_sees_the_inputs_and_may_fail(bundle: Bundle) -> None:
 
 
 def test_mistakes_in_a_script_are_named(bundle: Bundle) -> None:
+    with pytest.raises(ArgumentError, match="scripts must map tasks to outputs, not be list"):
+        ScriptedBackend([])  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="no script for the task 'parsing'"):
         ScriptedBackend({}).open(bundle.model("parsing"), b"", 1)
     spec = bundle.model("expression")
