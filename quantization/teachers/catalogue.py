@@ -1,0 +1,179 @@
+"""Which teachers there are: those of this package and the published ones that a user brings."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeface import read_image
+from edgeface.labels import FER8, parsing_scheme
+
+from .adapter import Adapter, AdapterError
+from .adapterfile import load_adapter
+from .answers import Answer, FacesAnswer, MapAnswer, PointsAnswer
+
+__all__ = ["BUILT_IN", "BuiltIn", "adapter_named", "description", "overview", "published", "try_model"]
+
+_FOLDER = Path(__file__).parent / "published"
+_WIDTH = 110
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIn:
+    """A teacher that has code of its own here."""
+
+    name: str
+    task: str
+    licence: str
+    input: str
+    verified: str
+
+
+BUILT_IN = (
+    BuiltIn("yunet", "detection", "Apache-2.0", "640 x 640", "the astronaut at three scales"),
+    BuiltIn("facemesh", "landmarks", "Apache-2.0", "256 x 256", "the astronaut, turned and not; 478 points"),
+    BuiltIn("blendshapes", "blendshapes", "Apache-2.0", "146 points", "the astronaut's smile; names; sides"),
+)
+
+
+def published() -> Iterator[Adapter]:
+    """The adapters of this package, by name."""
+    for path in sorted(_FOLDER.glob("*.toml")):
+        yield load_adapter(path)
+
+
+def adapter_named(name: str) -> Adapter:
+    """An adapter by its name here, or by the path of its TOML file.
+
+    Raises:
+        AdapterError: There is none of this name, or the file is malformed.
+    """
+    if name.endswith(".toml"):
+        return load_adapter(Path(name))
+    known = [path.stem for path in sorted(_FOLDER.glob("*.toml"))]
+    if name not in known:
+        raise AdapterError(f"no adapter is called {name!r}: use one of {', '.join(known)}, or a .toml file")
+    return load_adapter(_FOLDER / f"{name}.toml")
+
+
+def overview() -> str:
+    """One line per teacher: name, task, input, terms; under it what was verified."""
+    lines = []
+    for own in BUILT_IN:
+        lines += _entry(own.name, own.task, own.input, own.licence, own.verified)
+    for adapter in published():
+        terms = adapter.licence.code + ("" if adapter.licence.commercial else "; restricted")
+        lines += _entry(adapter.name, adapter.task, _sides(adapter), terms, adapter.verified)
+    return "\n".join(lines)
+
+
+def _entry(name: str, task: str, size: str, terms: str, verified: str) -> list[str]:
+    return [f"{name:<24}{task:<13}{size:<12}{terms}", *_wrapped(f"verified: {verified}", "    ", 4)]
+
+
+def _wrapped(text: str, first: str, indent: int) -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=first, subsequent_indent=" " * indent, break_on_hyphens=False
+    )
+
+
+def _sides(adapter: Adapter) -> str:
+    return "{} x {}".format(*adapter.input.size)
+
+
+def description(adapter: Adapter) -> str:
+    """Terms first, then input, crop, answer, sources, what was verified and how to export, in words."""
+    source, terms = adapter.input, adapter.licence
+    use = "no restriction is known" if terms.commercial else "restricted: needs --accept-licence"
+    absent = getattr(adapter.output, "absent", ())
+    parts = [
+        ("licence", f"code: {terms.code}; weights: {terms.weights}; {use}"),
+        ("task", adapter.task + (f"; never says {', '.join(absent)}" if absent else "")),
+        (
+            "input",
+            f"{source.name!r}, {_sides(adapter)}, {source.layout}, {source.colour}, "
+            f"(pixel / {source.scale:g} - {list(source.mean)}) / {list(source.std)}",
+        ),
+        ("crop", adapter.crop.kind + (f"; {adapter.crop.note}" if adapter.crop.note else "")),
+        ("verified", adapter.verified),
+        ("unverified", adapter.unverified),
+        *(("source", line) for line in adapter.source),
+    ]
+    lines = [f"{adapter.name}: {adapter.title}"]
+    for key, text in parts:
+        lines += _wrapped(text, f"{key + ':':<12}", 12)
+    if adapter.export:
+        lines += ["export:", textwrap.indent(adapter.export.strip(), " " * 4)]
+    return "\n".join(lines)
+
+
+def try_model(
+    adapter: Adapter,
+    model: Path,
+    checkpoint: Path | None,
+    image: Path,
+    teachers: Path,
+    accept_licence: bool = False,
+) -> str:
+    """What a teacher says of the largest face of a photo, in words.
+
+    Args:
+        adapter: Its adapter.
+        model: Its ONNX file; written from ``checkpoint`` first, where that is given.
+        checkpoint: Of bisenet19 alone.
+        image: The photo.
+        teachers: Folder of YuNet's file, which finds the face.
+        accept_licence: The terms were read and allow the use.
+
+    Raises:
+        LicenceError: The teacher's terms were not accepted.
+        AdapterError: The model is not the adapter's, there is no face in the photo, or no YuNet.
+    """
+    from .onnx import OnnxTeacher, check_licence
+
+    check_licence(adapter, accept_licence)
+    if checkpoint:
+        if adapter.name != "bisenet19":
+            raise AdapterError(f"{adapter.name}: only bisenet19 is exported here: follow its `export` above")
+        from .bisenet import export_bisenet
+
+        export_bisenet(checkpoint, model)
+    teacher = OnnxTeacher(adapter, model, accept_licence=accept_licence)
+    rgb = read_image(image).rgb
+    box, keypoints = (None, None) if adapter.crop.kind == "whole" else _largest_face(rgb, image, teachers)
+    return _in_words(teacher(rgb, box, keypoints))
+
+
+def _largest_face(
+    rgb: NDArray[np.uint8], image: Path, teachers: Path
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    from .yunet import YuNet
+
+    path = teachers / "yunet_n_640_640.onnx"
+    if not path.exists():
+        raise AdapterError(f"{path}: is not there: YuNet finds the face; say where it lies with --teachers")
+    found = YuNet(path).detect(rgb)
+    if not len(found):
+        raise AdapterError(f"{image}: there is no face in it: give another photo")
+    best = int(np.argmax(found.boxes[:, 2] * found.boxes[:, 3]))
+    return found.boxes[best], found.keypoints[best]
+
+
+def _in_words(said: Answer) -> str:
+    if isinstance(said, FacesAnswer):
+        rows = zip(said.boxes.round().tolist(), said.scores.tolist(), strict=True)
+        return "\n".join(f"face at {b}, score {s:.2f}" for b, s in rows) or "no face"
+    if isinstance(said, PointsAnswer):
+        low, high = said.points.min(0).round().tolist(), said.points.max(0).round().tolist()
+        return f"{len(said.points)} points within {low} and {high}"
+    if isinstance(said, MapAnswer):
+        names = parsing_scheme(said.scheme).names
+        shares = np.bincount(said.labels.ravel(), minlength=len(names)) / said.labels.size
+    else:
+        names, shares = FER8.names, said.probabilities
+    return "\n".join(f"{name:<12}{share:.3f}" for name, share in zip(names, shares.tolist(), strict=True))
