@@ -1,20 +1,24 @@
-"""A plain folder of photos without labels (CelebA-HQ, UTKFace, YouTube Faces frames)."""
+"""A plain folder of photos without labels (CelebA-HQ, UTKFace, YouTube Faces), its folders included."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from ..splits import Item, assign, digest
+from .imagefiles import SUFFIXES, picture_size
+from .reading import Job, Layout
+from .sample import Sample
 
-__all__ = ["make_split", "youtube_person"]
+__all__ = ["LAYOUT", "make_split", "youtube_person"]
 
 
 def make_split(
     root: Path, seed: str, tuning: float = 0, person: Callable[[str], str] | None = None, part: str = "train"
 ) -> list[Item]:
     """``tuning`` images (whole persons where ``person`` names them) to choose by; the rest trains."""
-    names = sorted(p.name for p in root.iterdir() if p.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+    names = sorted(p.name for p in root.iterdir() if p.suffix.lower() in SUFFIXES)
     digests = {n: digest(root / n) for n in names}
     entries = ((n, digests[n], person(n) if person else digests[n]) for n in names)
     return assign(entries, [("tuning", tuning)] if tuning else [], part, seed)
@@ -23,3 +27,16 @@ def make_split(
 def youtube_person(name: str) -> str:
     """The person of a frame named ``First_Last_NN.jpg``."""
     return name.rsplit("_", 1)[0]
+
+
+def _read(root: Path, picture: Path) -> Sample:
+    picture_size(picture)
+    return Sample(picture.relative_to(root).as_posix(), picture)
+
+
+def _jobs(root: Path) -> Iterator[Job]:
+    pictures = (p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES)
+    return (partial(_read, root, picture) for picture in sorted(pictures))
+
+
+LAYOUT = Layout("folder", None, _jobs)

@@ -1,6 +1,6 @@
-"""LFPW (Belhumeur et al., 2011) with 300-W's points (Sagonas et al., 2013): photos beside ``.pts`` files.
+"""LFPW (Belhumeur et al., 2011) with 300-W's points, as the students train on it: photo, points, split.
 
-The ``.pts`` convention is 1-based (Matlab); points here are 0-based pixels. Research use.
+The layout is `ibug`'s; this is the one folder of it whose split is committed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeface.labels import IBUG68
+
 from ..pictures import read_picture
 from ..splits import Item, assign, digest, near_duplicates
+from .ibug import read_points
 
 __all__ = ["load_photo", "load_points", "make_split"]
 
@@ -26,16 +29,7 @@ def load_photo(root: Path, name: str) -> NDArray[np.uint8]:
 
 def load_points(root: Path, name: str) -> NDArray[np.float32]:
     """The 68 points, float32 [68, 2], 0-based pixels."""
-    path = (root / name).with_suffix(".pts")
-    body = path.read_text().partition("{")[2].partition("}")[0]
-    rows = [line.split() for line in body.strip().splitlines()]
-    if len(rows) != 68:
-        raise ValueError(f"{path}: {len(rows)} points where iBUG-68 has 68")
-    try:
-        points = np.array(rows, np.float32).reshape(68, 2)
-    except ValueError as error:
-        raise ValueError(f"{path}: not all of its points are two numbers; fetch it again") from error
-    return points - 1
+    return read_points((root / name).with_suffix(".pts"), len(IBUG68))
 
 
 def make_split(root: Path) -> list[Item]:
