@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ..losses import overlap, quality_focal
 from ..scenes import Mix, Scene, SceneMaker
 from ..students.detection import STRIDES, DetectionNet
 
@@ -102,13 +102,11 @@ class DetectionTask:
         count = face.sum().clamp(min=1)
         guess, truth = boxes[face], batch["boxes"][face]
         side = (truth[:, 2:] - truth[:, :2]).clamp(min=1)
-        iou, giou = _overlap(guess, truth)
+        iou, giou = overlap(guess, truth)
         quality = torch.zeros_like(scores)
         floor = float(self._recipe["quality_floor"])
         quality[face] = floor + (1 - floor) * iou.detach().clamp(0, 1)
-        focus = (torch.sigmoid(scores) - quality).abs().detach().pow(2)
-        cross = functional.binary_cross_entropy_with_logits(scores, quality, reduction="none")
-        score_loss = (cross * focus * (state >= 0)).sum() / count
+        score_loss = (quality_focal(scores, quality) * (state >= 0)).sum() / count
         box_loss = (1 - giou).mean() if len(guess) else scores.sum() * 0
         apart = (points[face] - batch["points"][face]).view(-1, 5, 2) / side[:, None]
         point_loss = apart.abs().mean() if len(guess) else scores.sum() * 0
@@ -136,20 +134,9 @@ class DetectionTask:
                 guesses = boxes[i][hot[i]]
                 total += len(faces)
                 if len(faces) and len(guesses):
-                    pairs = _overlap(
+                    pairs = overlap(
                         guesses[:, None].expand(-1, len(faces), 4).reshape(-1, 4),
                         faces[None].expand(len(guesses), -1, 4).reshape(-1, 4),
                     )[0]
                     found += int((pairs.view(len(guesses), len(faces)).amax(0) > 0.5).sum())
         return {"recall": found / max(total, 1), "false_cells": false / 160}
-
-
-def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU (Rezatofighi et al., 2019) of boxes given as corners [N, 4]."""
-    area_a = (a[:, 2:] - a[:, :2]).clamp(min=0).prod(1)
-    area_b = (b[:, 2:] - b[:, :2]).clamp(min=0).prod(1)
-    shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
-    union = area_a + area_b - shared + 1e-6
-    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(1) + 1e-6
-    iou = shared / union
-    return iou, iou - (hull - union) / hull

@@ -19,6 +19,7 @@ from edgeface.labels import IBUG68
 from .. import augment
 from ..datasets import lfpw
 from ..label import SOURCES, load_labels
+from ..losses import wing
 from ..students.landmarks import LandmarkNet
 from ..teachers.face3d import Face3D
 
@@ -225,15 +226,9 @@ class LandmarkTask:
         points, seen, present = (o.flatten(1) for o in outputs)
         face = batch["present"]
         error = (points.view(-1, 68, 2) - batch["points"]).norm(dim=2)
-        width, curve = 0.08, 0.02
-        wing = torch.where(
-            error < width,
-            width * torch.log1p(error / curve),
-            error - width + width * float(np.log1p(width / curve)),
-        )
         hidden = 1 - 0.5 * (1 - batch["seen"])  # a hidden point is taught, with less insistence
         count = face.sum().clamp(min=1)
-        shape = ((wing * hidden).mean(1) * face).sum() / count
+        shape = ((wing(error) * hidden).mean(1) * face).sum() / count
         visibility = functional.binary_cross_entropy_with_logits(seen, batch["seen"], reduction="none")
         visibility = (visibility.mean(1) * face).sum() / count
         presence = functional.binary_cross_entropy_with_logits(present[:, 0], face)
