@@ -1,20 +1,30 @@
-"""Grades a bundle on the fixed validation splits, through the public API, by the field's own definitions.
+"""Grades a bundle on the fixed validation splits, through the public API, by :mod:`quantization.metrics`.
 
-- landmarks: NME by the outer eye corners, failure rate and area under the curve up to 10 % (300-W), with
-  detected boxes;
-- parsing: F1 per class over all pixels of the photos (a label map from the detected face, 0 outside it);
-- expression: accuracy, balanced accuracy, expected calibration error (15 bins) against the taggers'
-  majority;
+- landmarks: NME by the outer eye corners and by the pupils, failure rate and area under the curve up to 10 %,
+  with detected boxes; by yaw, as the 3D face reads it off the human points, and by brightness;
+- parsing: F1 and IoU per class over all pixels of the photos (a label map from the detected face, 0 outside
+  it); by brightness;
+- expression: accuracy, balanced accuracy, calibration error (15 bins), risk over coverage, against the
+  taggers' majority; by class and by brightness;
 - detection: recall of the faces on which both teachers agree (YuNet >= 0.6, UltraFace >= 0.5, IoU >= 0.5)
-  and of all of YuNet's; false positives on pictures without a face.
+  and of all of YuNet's; COCO's AP of the former, all others that YuNet suspects (>= 0.3) ignored; false
+  positives on pictures without a face; by brightness.
+
+A teacher that answers like an analyzer (:mod:`quantization.teachers.analyzer`) is graded the same way. Of
+YuNet's recall and AP that says nothing: the boxes to be found are its own.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import click
 import cv2
@@ -22,139 +32,180 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeface
-from edgeface import BBox, FaceAnalyzer, FrameResult
-from edgeface.labels import CELEBAMASK19, confusion_matrix, f1_per_class
+from edgeface import BBox, Bundle, FaceAnalyzer, FrameResult
+from edgeface.labels import CELEBAMASK19, confusion_matrix
 
+from . import graded
 from .datasets import celebamask, ferplus, lfpw
+from .graded import Graded, Metrics
+from .metrics import average_precision
 from .splits import parts
+from .teachers.face3d import Face3D
 
-__all__ = ["Grader", "Metrics"]
+__all__ = ["Analyzer", "Graded", "Grader", "Metrics", "face_free", "graders", "record"]
 
-Metrics = dict[str, float]
 Rgb = NDArray[np.uint8]
-_FAILURE = 0.10  # NME of a failure, and the end of the cumulative curve
 _FACE_FREE = (640, 480)
 _LEAST_WIDTH = 56  # of the piece of a photo that becomes one
+_TASKS = ("detection", "landmarks", "parsing", "expression")
+_DOUBTFUL = 0.02  # least score of a face on the precision-recall curve
+
+
+class Analyzer(Protocol):
+    """What is graded: an :class:`edgeface.FaceAnalyzer`, or a teacher that answers like one."""
+
+    def __enter__(self) -> Analyzer: ...
+    def __exit__(self, *error: object) -> None: ...
+    def analyze(self, frame: Any, boxes: Sequence[BBox] | None = None) -> FrameResult: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Grader:
-    """Where the data and the teacher's labels lie, and how an analyzer for some tasks is made."""
+    """Where the data and the teacher's labels lie, and how an analyzer for some tasks is made.
+
+    ``candidates`` makes a detector that also reports doubtful faces (a low ``min_score``), for the
+    precision-recall curve; without it AP is that of the faces reported, and lower. ``digests``: SHA-256 of
+    the graded file per task, which the curves repeat, so that a report can tell whose they are.
+    """
 
     data: Path
     labels: Path
-    analyzer: Callable[[tuple[str, ...]], FaceAnalyzer]
+    analyzer: Callable[[tuple[str, ...]], Analyzer]
+    candidates: Callable[[], Analyzer] | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def grade(self, task: str) -> Metrics:
         """The figures of one task."""
-        return {
-            "detection": self.detection,
-            "landmarks": self.landmarks,
-            "parsing": self.parsing,
-            "expression": self.expression,
-        }[task]()
+        return self.measure(task).metrics
 
-    def landmarks(self) -> Metrics:
-        root = self.data / "landmarks/lfpw/trainset"
-        errors, missed = [], 0
+    def measure(self, task: str) -> Graded:
+        """The figures of one task and the curves behind them."""
+        found = {
+            "detection": self._detection,
+            "landmarks": self._landmarks,
+            "parsing": self._parsing,
+            "expression": self._expression,
+        }[task]()
+        return Graded(found.metrics, found.curves | {"sha256": self.digests.get(task, "")})
+
+    def _landmarks(self) -> Graded:
+        root, model = self.data / "landmarks/lfpw/trainset", self.data / "face3d/ict_face_model_light.npz"
+        head = Face3D(model) if model.exists() else None
+        found, truths, light, yaw = [], [], [], []
         with self.analyzer(("landmarks",)) as analyzer:
             for name in _progress("landmarks", parts("lfpw", "validation")):
-                truth = lfpw.load_points(root, name)
-                face = _face_at(analyzer.analyze(lfpw.load_photo(root, name)), truth.mean(0))
-                if face is None or face.landmarks is None:
-                    missed += 1
-                    continue
-                apart = np.linalg.norm(face.landmarks.points - truth, axis=1).mean()
-                errors.append(float(apart / np.linalg.norm(truth[36] - truth[45])))
-        everyone = np.array(errors + [1.0] * missed)
-        grid = np.linspace(0, _FAILURE, 1001)
-        curve = (everyone[None] <= grid[:, None]).mean(1)
-        return {
-            "photos": float(len(everyone)),
-            "missed": float(missed),
-            "nme": float(np.mean(errors)),
-            "fr10": float((everyone > _FAILURE).mean()),
-            "auc10": float(np.trapezoid(curve, grid) / _FAILURE),
-        }
+                truth, rgb = lfpw.load_points(root, name), lfpw.load_photo(root, name)
+                face = _face_at(analyzer.analyze(rgb), truth.mean(0))
+                found.append(None if face is None or face.landmarks is None else face.landmarks.points)
+                truths.append(truth)
+                light.append(_brightness(rgb, np.array([*truth.min(0), *np.ptp(truth, 0)])))
+                yaw.append(head.pose(truth)[0] if head else np.nan)
+        return graded.landmarks(found, truths, light, yaw)
 
-    def parsing(self) -> Metrics:
+    def _parsing(self) -> Graded:
         root = self.data / "parsing/celebamask_hq"
-        names = CELEBAMASK19.names
-        total = np.zeros((len(names), len(names)), np.int64)
-        photos = parts("celebamask", "validation")
-        missed = 0
+        matrices, light, missed = [], [], 0
         with self.analyzer(("parsing",)) as analyzer:
-            for name in _progress("parsing", photos):
-                truth = celebamask.load_mask(root, name)
-                result = analyzer.analyze(celebamask.load_photo(root / "images", name))
+            for name in _progress("parsing", parts("celebamask", "validation")):
+                truth, rgb = celebamask.load_mask(root, name), celebamask.load_photo(root / "images", name)
+                result = analyzer.analyze(rgb)
                 missed += not result.faces
                 parsing = result.faces[0].parsing if result.faces else None
                 guess = np.zeros_like(truth) if parsing is None else parsing.to_frame(truth.shape)
-                total += confusion_matrix(guess, truth, len(names))
-        f1 = f1_per_class(total)
-        metrics = {"photos": float(len(photos)), "missed": float(missed), "mean_f1": float(np.mean(f1[1:]))}
-        return metrics | {f"f1_{n}": float(v) for n, v in zip(names, f1, strict=True)}
+                matrices.append(confusion_matrix(guess, truth, len(CELEBAMASK19)))
+                light.append(float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[truth > 0].mean()))
+        return graded.parsing(matrices, CELEBAMASK19.names, light, missed)
 
-    def expression(self) -> Metrics:
+    def _expression(self) -> Graded:
         root = self.data / "expression/ferplus"
         votes = ferplus.load_votes(root)
         names = parts("ferplus", "validation")
         whole = BBox(-0.5, -0.5, 48, 48, 1.0)
-        scores = np.zeros((len(names), len(ferplus.CLASSES)))
+        scores, light = np.zeros((len(names), len(ferplus.CLASSES))), []
         truth = np.array([votes[n][:8].argmax() for n in names])
         with self.analyzer(("expression",)) as analyzer:
             for row, name in zip(scores, _progress("expression", names), strict=True):
-                face = analyzer.analyze(edgeface.read_image(root / name), boxes=[whole]).faces[0]
+                frame = edgeface.read_image(root / name)
+                face = analyzer.analyze(frame, boxes=[whole]).faces[0]
                 assert face.expression is not None  # noqa: S101  # for the type checker
                 row[:] = [face.expression.scores[c] for c in ferplus.CLASSES]
-        guess, sure = scores.argmax(1), scores.max(1)
-        right = guess == truth
-        recall = {
-            c: float(right[truth == k].mean()) for k, c in enumerate(ferplus.CLASSES) if (truth == k).any()
-        }
-        bins = np.minimum((sure * 15).astype(int), 14)
-        ece = sum(
-            abs(right[bins == b].mean() - sure[bins == b].mean()) * (bins == b).mean() for b in set(bins)
-        )
-        metrics = {
-            "images": float(len(names)),
-            "accuracy": float(right.mean()),
-            "balanced_accuracy": float(np.mean(list(recall.values()))),
-            "ece": float(ece),
-        }
-        return metrics | {f"recall_{c}": v for c, v in recall.items()}
+                light.append(float(frame.rgb.mean()))
+        return graded.expression(scores, truth, ferplus.CLASSES, light)
 
-    def detection(self) -> Metrics:
+    def _detection(self) -> Graded:
         root = self.data / "landmarks/lfpw/trainset"
         with np.load(self.labels / "lfpw_faces.npz") as faces:
-            names, boxes = faces["names"], faces["boxes"]
-            sure, agreed = faces["scores"] >= 0.6, faces["agreed"]
-        overlaps: list[float] = []
-        both: list[bool] = []
+            names, boxes, agreed = faces["names"], faces["boxes"], faces["agreed"]
+            sure = faces["scores"] >= 0.6
+        rows: list[tuple[float, bool, float]] = []
+        judged: list[tuple[Any, Any, Any]] = []
         false, free = 0, 0
-        with self.analyzer(()) as analyzer:
+        candidates = self.candidates or (lambda: self.analyzer(()))
+        with self.analyzer(()) as analyzer, candidates() as eager:
             for name in _progress("detection", parts("lfpw", "validation")):
-                rgb = lfpw.load_photo(root, name)
-                mine = boxes[names == name]
+                rgb, mine = lfpw.load_photo(root, name), names == name
                 found = analyzer.analyze(rgb).faces
-                for i in np.flatnonzero((names == name) & sure):
+                for i in np.flatnonzero(mine & sure):
                     truth = BBox(*(float(v) for v in boxes[i]))
-                    overlaps.append(max((f.bbox.iou(truth) for f in found), default=0.0))
-                    both.append(bool(agreed[i]))
-                for piece in face_free(rgb, mine):
+                    best = max((f.bbox.iou(truth) for f in found), default=0.0)
+                    rows.append((best, bool(agreed[i]), _brightness(rgb, boxes[i])))
+                said = [f.bbox for f in eager.analyze(rgb).faces]
+                guess = np.array([(b.x, b.y, b.width, b.height, b.score) for b in said]).reshape(-1, 5)
+                wanted = mine & sure & agreed
+                judged.append((boxes[wanted], (guess[:, :4], guess[:, 4]), boxes[mine & ~wanted]))
+                for piece in face_free(rgb, boxes[mine]):
                     free += 1
                     false += len(analyzer.analyze(piece).faces)
-        every, iou = np.array(overlaps), np.array(overlaps)[np.array(both)]
-        return {
-            "faces": float(len(iou)),
-            "recall_50": float((iou >= 0.5).mean()),
-            "recall_70": float((iou >= 0.7).mean()),
-            "mean_iou": float(iou[iou >= 0.5].mean()),
-            "recall_50_any_teacher": float((every >= 0.5).mean()),
-            "faces_any_teacher": float(len(every)),
-            "face_free_images": float(free),
-            "false_positives_per_image": false / max(free, 1),
-        }
+        overlap, both, light = (np.array(column) for column in zip(*rows, strict=True))
+        precision = average_precision(*zip(*judged, strict=True))
+        return graded.detection(overlap, both, light, precision, false, free)
+
+
+def graders(
+    model: Path, weights: Path, data: Path, labels: Path, precision: Collection[str], teachers: Path | None
+) -> Iterable[tuple[str, tuple[str, ...], Grader]]:
+    """A grader of each kind with the tasks it is for: int8, fp32, and "teacher" if ``teachers`` is given.
+
+    ``model``: a bundle; its students run as they are for int8, from ``weights`` for fp32.
+    """
+    bundle = Bundle.load(model)
+    students = [task for task in _TASKS if task in bundle.models]
+    files = {artifact.name: artifact.sha256 for artifact in bundle.artifacts}
+    for kind in precision:
+        backend: Any = "auto"
+        digests = {task: files[bundle.model(task).artifact] for task in students}
+        if kind == "fp32":
+            from .build import load_networks
+            from .reference import TorchBackend
+
+            backend = TorchBackend(load_networks(weights, students))
+            digests = {task: _digest(weights / f"{task}.npz") for task in students}
+        make = partial(FaceAnalyzer, bundle=bundle, backend=backend)
+        eager = partial(make, (), min_score=_DOUBTFUL)
+        yield kind, tuple(students), Grader(data, labels, make, eager, digests)
+    if teachers is not None:
+        from .teachers.analyzer import GRADED, TeacherAnalyzer
+
+        load = partial(TeacherAnalyzer.load, teachers, data, labels)
+        eager = partial(load, (), min_score=_DOUBTFUL)
+        digests = {task: _digest(teachers / name) for task, name in GRADED.items()}
+        yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, digests)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def record(path: Path, task: str, kind: str, values: Mapping[str, Any]) -> None:
+    """Puts the values of a task and kind into the JSON file ``path``, and leaves the others as they are."""
+    everything = json.loads(path.read_text()) if path.exists() else {}
+    everything.setdefault(task, {})[kind] = values
+    text = json.dumps(everything, indent=1, sort_keys=True)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text)  # a list of numbers is one line
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".partial")
+    unfinished.write_text(text + "\n")
+    unfinished.replace(path)
 
 
 def face_free(rgb: Rgb, boxes: NDArray[np.float32]) -> list[Rgb]:
@@ -197,6 +248,14 @@ def _face_at(result: FrameResult, point: NDArray[np.float32]) -> edgeface.Face |
         if f.bbox.x <= x <= f.bbox.x + f.bbox.width and f.bbox.y <= y <= f.bbox.y + f.bbox.height
     ]
     return min(holding, key=lambda f: np.hypot(f.bbox.center[0] - x, f.bbox.center[1] - y), default=None)
+
+
+def _brightness(rgb: Rgb, box: NDArray[np.floating]) -> float:
+    """Mean grey value, 0 to 255, of what lies in the box (x, y, width, height) and in the picture."""
+    height, width = rgb.shape[:2]
+    x0, y0 = np.clip(box[:2], 0, (width - 1, height - 1)).astype(int)
+    x1, y1 = np.clip(box[:2] + box[2:], (x0 + 1, y0 + 1), (width, height)).astype(int)
+    return float(cv2.cvtColor(rgb[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY).mean())
 
 
 def _progress(label: str, names: list[str]) -> Iterable[str]:

@@ -1,0 +1,193 @@
+"""What a grading says of each task: figures and curves from one row per picture.
+
+Brightness is the mean grey value of the face: dark below 85, bright from 170, thirds of what a byte holds.
+Yaw is to either side, in degrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeface.labels import IBUG68, f1_per_class, iou_per_class
+
+from . import metrics
+
+__all__ = ["BINS", "Graded", "Metrics", "detection", "expression", "landmarks", "parsing"]
+
+Metrics = dict[str, float]
+Floats = NDArray[np.float64]
+Rows = NDArray[np.bool_]
+_YAW = {"0_15": (0, 15), "15_30": (15, 30), "30_45": (30, 45), "45_90": (45, 91)}
+_BRIGHTNESS = {"dark": (0, 85), "medium": (85, 170), "bright": (170, 256)}
+
+BINS = {"yaw": tuple(_YAW), "brightness": tuple(_BRIGHTNESS)}
+"""The names of the bins of each subgroup, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """The figures of one task, and what its plots are drawn from: plain JSON values, no image, no file name.
+
+    ``curves["subgroups"]``: by what, then bin, then how many and the figure; the figures are in ``metrics``
+    too, as FIGURE_BY_BIN. A bin without an example is left out.
+    """
+
+    metrics: Metrics
+    curves: dict[str, Any]
+
+
+def landmarks(
+    found: Sequence[NDArray[np.floating] | None],
+    truth: Sequence[NDArray[np.floating]],
+    light: Sequence[float],
+    yaw: Sequence[float],
+) -> Graded:
+    """Per photo the points [68, 2], None for a missed face, the human ones, brightness, and yaw or NaN.
+
+    A missed face has no part in a mean error; it is a failure in FR and in the curve.
+    """
+    pairs = [(f, t) for f, t in zip(found, truth, strict=True) if f is not None]
+    seen = np.array([f is not None for f in found])
+    errors = np.array([float(metrics.nme(f, t, metrics.inter_ocular(t))) for f, t in pairs])
+    everyone = np.full(len(found), np.inf)
+    everyone[seen] = errors
+    figures = {
+        "photos": float(len(everyone)),
+        "missed": float((~seen).sum()),
+        "nme": _mean(errors),
+        "nme_pupil": _mean([metrics.nme(f, t, metrics.inter_pupil(t)) for f, t in pairs]),
+        "fr10": metrics.failure_rate(everyone),
+        "auc10": metrics.area_under_ced(everyone),
+    }
+    threshold, share = metrics.cumulative_errors(everyone, steps=100)
+    per_part = {
+        part: _mean([metrics.nme(f[where], t[where], metrics.inter_ocular(t)) for f, t in pairs])
+        for part, where in IBUG68.parts.items()
+    }
+    curves = {
+        "ced": {"threshold": _plain(threshold), "share": _plain(share)},
+        "nme_per_part": dict(zip(per_part, _plain(np.array(list(per_part.values()))), strict=True)),
+    }
+    groups = {"yaw": _bins(np.abs(yaw), _YAW, seen), "brightness": _bins(light, _BRIGHTNESS, seen)}
+    return _with_subgroups(Graded(figures, curves), "nme", groups, lambda rows: _mean(everyone[rows]))
+
+
+def parsing(
+    matrices: Sequence[NDArray[np.int64]], names: Sequence[str], light: Sequence[float], missed: int
+) -> Graded:
+    """Per photo the confusion matrix of its pixels and its brightness; ``missed``: photos without a face."""
+    pixels = np.array(matrices)
+    total = pixels.sum(0)
+    figures = {
+        "photos": float(len(pixels)),
+        "missed": float(missed),
+        "mean_f1": metrics.mean_f1(total),
+        "miou": metrics.mean_iou(total),
+    }
+    figures |= {f"f1_{n}": float(v) for n, v in zip(names, f1_per_class(total), strict=True)}
+    figures |= {f"iou_{n}": float(v) for n, v in zip(names, iou_per_class(total), strict=True)}
+    curves = {"classes": list(names), "confusion": total.tolist()}
+    groups = {"brightness": _bins(light, _BRIGHTNESS)}
+    return _with_subgroups(
+        Graded(figures, curves), "mean_f1", groups, lambda rows: metrics.mean_f1(pixels[rows].sum(0))
+    )
+
+
+def expression(
+    scores: Floats, truth: NDArray[np.integer], names: Sequence[str], light: Sequence[float]
+) -> Graded:
+    """Scores [N, C] and the true class [N]."""
+    guess, sure = scores.argmax(1), scores.max(1)
+    right = guess == truth
+    matrix = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(matrix, (truth, guess), 1)
+    bins = metrics.reliability(sure, right)
+    coverage, risk, aurc = metrics.risk_coverage(sure, right)
+    figures = {
+        "images": float(len(truth)),
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": metrics.balanced_accuracy(matrix),
+        "ece": bins.ece,
+        "aurc": aurc,
+    }
+    recall = metrics.recall_per_class(matrix)
+    figures |= {f"recall_{c}": float(v) for c, v in zip(names, recall, strict=True) if np.isfinite(v)}
+    some = np.linspace(0, len(truth) - 1, min(len(truth), 200)).round().astype(int)
+    curves = {
+        "classes": list(names),
+        "confusion": matrix.tolist(),
+        "reliability": {
+            "count": bins.count.tolist(),
+            "confidence": _plain(bins.confidence),
+            "accuracy": _plain(bins.accuracy),
+        },
+        "risk": {"coverage": _plain(coverage[some]), "risk": _plain(risk[some])},
+    }
+    groups = {"brightness": _bins(light, _BRIGHTNESS)}
+    return _with_subgroups(Graded(figures, curves), "accuracy", groups, lambda rows: _mean(right[rows]))
+
+
+def detection(
+    overlap: Floats, agreed: Rows, light: Floats, precision: metrics.Precision, false: int, free: int
+) -> Graded:
+    """Per face of YuNet the best IoU, if UltraFace saw it too, and its brightness.
+
+    ``false``: faces found on the ``free`` pictures that have none.
+    """
+    iou = overlap[agreed]
+    figures = {
+        "faces": float(len(iou)),
+        "recall_50": float((iou >= 0.5).mean()),
+        "recall_70": float((iou >= 0.7).mean()),
+        "mean_iou": _mean(iou[iou >= 0.5]),
+        "recall_50_any_teacher": float((overlap >= 0.5).mean()),
+        "faces_any_teacher": float(len(overlap)),
+        "ap": precision.ap,
+        "ap_50": precision.ap_50,
+        "face_free_images": float(free),
+        "false_positives_per_image": false / max(free, 1),
+    }
+    curves = {
+        "precision_recall": {
+            "recall": _plain(precision.recall),
+            "precision": _plain(precision.precision_50),
+        }
+    }
+    groups = {"brightness": _bins(light[agreed], _BRIGHTNESS)}
+    return _with_subgroups(Graded(figures, curves), "recall_50", groups, lambda rows: _mean(iou[rows] >= 0.5))
+
+
+def _bins(
+    values: Sequence[float] | Floats, edges: Mapping[str, tuple[float, float]], counted: Rows | bool = True
+) -> dict[str, Rows]:
+    array = np.asarray(values, np.float64)  # NaN, unknown, is in no bin
+    return {name: (array >= low) & (array < high) & counted for name, (low, high) in edges.items()}
+
+
+def _with_subgroups(
+    graded: Graded, figure: str, groups: dict[str, dict[str, Rows]], of: Callable[[Rows], float]
+) -> Graded:
+    """Adds one figure, ``of`` the rows of each bin."""
+    flat: Metrics = {}
+    told: dict[str, dict[str, dict[str, float]]] = {}
+    for by, bins in groups.items():
+        for name, rows in bins.items():
+            if rows.any():
+                flat[f"{figure}_{by}_{name}"] = value = of(rows)
+                told.setdefault(by, {})[name] = {"count": int(rows.sum()), figure: round(value, 5)}
+    return Graded(graded.metrics | flat, graded.curves | {"subgroups": told})
+
+
+def _mean(values: Sequence[Any] | NDArray[Any]) -> float:
+    """NaN of nothing, without numpy's warning."""
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _plain(values: Floats) -> list[float | None]:
+    """Five decimals, and None for NaN, which JSON does not know."""
+    return [round(v, 5) if np.isfinite(v) else None for v in values.tolist()]
