@@ -6,11 +6,12 @@ them is taken; elsewhere the largest. The 68-point map is fitted on LFPW's train
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,9 +24,19 @@ from .teachers.facemesh import FaceMesh, RidgeMap, mirrored
 from .teachers.ultraface import UltraFace
 from .teachers.yunet import YuNet
 
-__all__ = ["SOURCES", "Labels", "Source", "label_all", "label_faces", "load_labels"]
+__all__ = [
+    "SOURCES",
+    "Labels",
+    "Source",
+    "label_all",
+    "label_faces",
+    "label_parsing",
+    "load_labels",
+    "load_parsing",
+]
 
 Array = NDArray[np.float32]
+Mask = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,39 @@ def load_labels(folder: Path, split: str) -> Labels:
     """Reads what :func:`label_all` wrote."""
     with np.load(folder / f"{split}.npz") as arrays:
         return Labels(**{k: arrays[k] for k in arrays.files})
+
+
+def load_parsing(folder: Path, split: str, name: str) -> Mask:
+    """Label map uint8 [H, W] that :func:`label_parsing` wrote; 255 is unknown."""
+    path = folder / "parsing" / split / f"{Path(name).stem}.png"
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if mask is None:
+        raise ValueError(f"{path}: there is no label map; write it by `label --parsing`")
+    return mask
+
+
+def label_parsing(
+    data: Path, out: Path, split: str, labeller: Callable[[Mask, Array], Mask], part: str = "train"
+) -> int:
+    """Lets ``labeller`` (photo, face box -> label map) parse the labelled faces of a data set's part.
+
+    Returns how many maps there are; those already written are not done again.
+    """
+    source = next(s for s in SOURCES if s.split == split)
+    found = load_labels(out, split)
+    folder = out / "parsing" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = np.flatnonzero(found.parts == part)
+    with click.progressbar(rows, label=f"parsing {split}") as items:
+        for i in items:
+            path = folder / f"{Path(str(found.names[i])).stem}.png"
+            if path.exists():
+                continue
+            mask = labeller(lfpw.load_photo(data / source.folder, str(found.names[i])), found.boxes[i])
+            partial = path.with_suffix(".partial.png")
+            cv2.imwrite(str(partial), mask)
+            partial.replace(path)
+    return len(rows)
 
 
 def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | None = None) -> None:

@@ -53,6 +53,7 @@ class Schedule:
     validate_every: int = 500
     workers: int = 1
     start: str | None = None  # the run, beside this one, whose weights to begin with
+    encoder_rate: float = 1.0  # of the rate, for a network's pretrained `encoder`
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step."""
@@ -149,13 +150,7 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
     torch.manual_seed(schedule.seed)
     network = task.network().to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=schedule.rate,
-        fused=True,
-    )
+    optimizer = torch.optim.AdamW(_groups(network, schedule), lr=schedule.rate, fused=True)
     checkpoint = run / "checkpoint.pt"
     first = 0
     if checkpoint.exists():
@@ -166,7 +161,7 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
     started, sums = time.monotonic(), {}  # type: float, dict[str, float]
     for step, batch in zip(range(first, schedule.steps), _prefetch(task, schedule, first), strict=False):
         for group in optimizer.param_groups:
-            group["lr"] = schedule.rate_at(step)
+            group["lr"] = schedule.rate_at(step) * group["share"]
         network.train()
         image = batch["image"].to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
@@ -192,6 +187,23 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
             save_weights(average, run / "weights.npz")
             _save(checkpoint, network, average, optimizer, done)
     return average.eval()
+
+
+def _groups(network: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
+    """Weights decay, biases and norms do not; a pretrained encoder learns at its share of the rate."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        groups.setdefault((name.startswith("encoder."), parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": schedule.weight_decay if decays else 0.0,
+            "share": schedule.encoder_rate if encoder else 1.0,
+        }
+        for (encoder, decays), parameters in groups.items()
+    ]
 
 
 @torch.no_grad()

@@ -22,8 +22,8 @@ class ParsingNet(nn.Module):
 
     def __init__(
         self,
-        widths: Sequence[int] = (16, 32, 64, 96, 128),
-        decoder: Sequence[int] = (96, 64, 48, 32),
+        widths: Sequence[int] = (16, 32, 48, 64, 96),
+        decoder: Sequence[int] = (64, 48, 32, 16),
         classes: int = 19,
     ) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ParsingNet(nn.Module):
         self.top = ConvBnRelu(w32, d16, 1)
         self.up16, self.up8 = Residual(d16), ConvBnRelu(d16, d8, 1)
         self.mix8, self.up4 = Residual(d8), ConvBnRelu(d8, d4, 1)
-        self.mix4, self.up2 = ConvBnRelu(d4, d4), ConvBnRelu(d4, d2, 1)
+        self.mix4, self.up2 = Residual(d4), ConvBnRelu(d4, d2, 1)
         self.mix2 = ConvBnRelu(d2, d2)
         self.dropout = nn.Dropout2d(0.05)
         self.head = nn.Conv2d(d2, classes, 1)

@@ -32,9 +32,12 @@ def load_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def load_task(recipe: dict[str, Any], data: Path, labels: Path) -> StudentTask:
-    """The task of a recipe over the data; ``labels`` is what ``python -m quantization label`` wrote."""
-    settings = recipe["student"] | {"crop": recipe["deploy"].get("crop")}
+def load_task(recipe: dict[str, Any], data: Path, labels: Path, teachers: Path | None = None) -> StudentTask:
+    """The task of a recipe over the data; ``labels`` is what ``python -m quantization label`` wrote.
+
+    ``teachers`` holds the file that an ``encoder`` starts from; only a teacher's recipe has one.
+    """
+    settings = recipe["student"] | {"crop": recipe["deploy"].get("crop"), "teachers": teachers}
     if recipe["task"] == "expression":
         from .expression import ExpressionTask
 
@@ -44,9 +47,9 @@ def load_task(recipe: dict[str, Any], data: Path, labels: Path) -> StudentTask:
 
         return LandmarkTask(data, labels, settings)
     if recipe["task"] == "parsing":
-        from .parsing import ParsingTask
+        from .parsing import ParsingTask, ParsingTeacherTask
 
-        return ParsingTask(data, labels, settings)
+        return (ParsingTeacherTask if "encoder" in settings else ParsingTask)(data, labels, settings)
     from .detection import DetectionTask
 
     return DetectionTask(data, labels, settings)

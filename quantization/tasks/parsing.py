@@ -1,4 +1,7 @@
-"""Parsing: CelebAMask-HQ's 19 classes in crops around the teacher's face boxes."""
+"""Parsing: CelebAMask-HQ's 19 classes in crops around the teacher's face boxes.
+
+The teacher learns from the annotated photos alone, the student from the teacher's maps of other photos too.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgeface.labels import flip_labels
 
 from .. import augment
 from ..datasets import celebamask
-from ..label import load_labels
+from ..datasets.lfpw import load_photo
+from ..label import SOURCES, load_labels, load_parsing
+from ..losses import class_weights, cross_and_dice, draw_weights
 from ..students.parsing import ParsingNet
+from ..teachers.parsing import ParsingTeacher
 
-__all__ = ["ParsingTask"]
+__all__ = ["ParsingTask", "ParsingTeacherTask"]
 
 _CLASSES = 19
 _RARE = (3, 14, 15, 16)  # eyeglasses, hat, earring, necklace
+_UNKNOWN = 255
+_Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]  # photo, label map, face box
 
 
 class ParsingTask:
@@ -34,7 +41,9 @@ class ParsingTask:
         self._size = int(recipe["size"])
         root = data / "parsing/celebamask_hq"
         found = load_labels(labels, "celebamask")
-        self._train, self._tuning, rows = [], [], []
+        self._train: list[_Sample] = []
+        self._tuning: list[_Sample] = []
+        rows = []
         for name, part, box in zip(found.names, found.parts, found.boxes, strict=True):
             if part == "validation":
                 continue
@@ -49,14 +58,10 @@ class ParsingTask:
             self._train.append(sample)
             rows.append(np.bincount(sample[1].ravel(), minlength=_CLASSES))
         pixels = np.array(rows)
-        has = pixels[:, _RARE] > 40
         # A photo is drawn the more often the rarer what it shows, within bounds: 19 photos have a necklace.
-        rarity = np.minimum(len(has) / (8 * np.maximum(has.sum(0), 1)), 6)
-        weights = 1 + float(recipe["rare"]) * (has * rarity).sum(1)
-        self._weights = weights / weights.sum()
-        share = pixels.sum(0) / pixels.sum()
-        self._class_weights = torch.from_numpy((1 / (share + 1e-3)) ** 0.35).float()
-        self._class_weights /= (self._class_weights * torch.from_numpy(share)).sum().float()
+        self._weights = draw_weights(pixels, _RARE, float(recipe["rare"]))
+        self._class_weights = torch.from_numpy(class_weights(pixels)).float()
+        self._taught = [s for split in recipe.get("taught", ()) for s in _taught(data, labels, str(split))]
 
     def network(self) -> nn.Module:
         return ParsingNet(self._recipe["widths"], self._recipe["decoder"])
@@ -80,7 +85,10 @@ class ParsingTask:
         masks = np.empty((size, self._size, self._size), np.uint8)
         turned = float(self._recipe["turned"])
         for i in range(size):
-            rgb, mask, box = self._train[rng.choice(len(self._train), p=self._weights)]
+            if self._taught and rng.random() < float(self._recipe["taught_share"]):
+                rgb, mask, box = self._taught[rng.integers(len(self._taught))]
+            else:
+                rgb, mask, box = self._train[rng.choice(len(self._train), p=self._weights)]
             angle = float(rng.uniform(-35, 35)) if rng.random() < turned else float(rng.normal(0, 8))
             jitter = (
                 *np.clip(rng.normal(0, 0.04, 2), -0.12, 0.12),
@@ -97,7 +105,7 @@ class ParsingTask:
                 other = self._train[rng.integers(len(self._train))][0]
                 filler = cv2.resize(other[:200], (self._size, self._size), interpolation=cv2.INTER_AREA)
                 images[i], hidden = augment.occlude(images[i], rng, filler, (0.05, 0.18))
-                masks[i][hidden > 127] = 255  # what lies there is not annotated
+                masks[i][hidden > 127] = _UNKNOWN  # what lies there is not annotated
         image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
         phase = torch.from_numpy(rng.integers(0, 2, 2))
         return {"image": image, "mask": torch.from_numpy(masks).long(), "phase": phase}
@@ -125,7 +133,7 @@ class ParsingTask:
             value = 0
         else:
             image = cv2.warpAffine(half, local, size, borderMode=cv2.BORDER_REPLICATE)
-            value = 255
+            value = _UNKNOWN
         labels = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderValue=value)
         return image, labels
 
@@ -136,16 +144,7 @@ class ParsingTask:
         # and the loss over 19 full maps would cost more than the network.
         y, x = batch["phase"].tolist()
         logits, mask = outputs[0][:, :, y::2, x::2].contiguous(), batch["mask"][:, y::2, x::2]
-        known = mask != 255
-        labels = mask.clamp(max=_CLASSES - 1)
-        log_share = functional.log_softmax(logits, 1)
-        own = log_share.gather(1, labels[:, None])[:, 0]  # of each pixel's true class
-        weight = self._class_weights[labels] * known
-        cross = -(own * weight).sum() / weight.sum()
-        true = labels[known]
-        shared = torch.zeros(_CLASSES).index_add(0, true, own[known].exp())
-        guessed = (log_share.exp() * known[:, None]).sum((0, 2, 3))
-        dice = 1 - (2 * shared + 1) / (guessed + torch.bincount(true, minlength=_CLASSES) + 1)
+        cross, dice = cross_and_dice(logits, mask, self._class_weights)
         total = cross + float(self._recipe["dice"]) * dice.mean()
         return total, {"cross": cross.item(), "dice": dice.mean().item()}
 
@@ -169,8 +168,24 @@ class ParsingTask:
         return {"f1": float(f1[1:].mean()), **{f"f1_{c}": float(f1[c]) for c in _RARE}}
 
 
+class ParsingTeacherTask(ParsingTask):
+    """The same lessons for the teacher; ``encoder`` names the ImageNet classifier it starts from."""
+
+    def network(self) -> nn.Module:
+        return ParsingTeacher(self._recipe["decoder"], self._recipe["teachers"] / self._recipe["encoder"])
+
+
+def _taught(data: Path, labels: Path, split: str) -> Iterator[_Sample]:
+    """The training photos of a data set without annotation, with the teacher's maps."""
+    folder = data / next(s.folder for s in SOURCES if s.split == split)
+    found = load_labels(labels, split)
+    for name, part, box in zip(found.names, found.parts, found.boxes, strict=True):
+        if part == "train":
+            yield load_photo(folder, str(name)), load_parsing(labels, split, str(name)), box
+
+
 def _flip(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mirrored, left and right names exchanged; 255 stays."""
-    unknown = mask[:, ::-1] == 255
-    flipped = flip_labels(np.where(mask == 255, 0, mask).astype(np.uint8), "celebamask19")
-    return np.where(unknown, 255, flipped).astype(np.uint8)
+    unknown = mask[:, ::-1] == _UNKNOWN
+    flipped = flip_labels(np.where(mask == _UNKNOWN, 0, mask).astype(np.uint8), "celebamask19")
+    return np.where(unknown, _UNKNOWN, flipped).astype(np.uint8)

@@ -222,6 +222,10 @@ def make_labels(folder: Path, parts: dict[str, list[str]]) -> Path:
             points=np.stack([f.points for f in faces]),
             trust=np.ones(len(names), np.float32),
         )
+        if split in {"celeba_hq", "lfpw"}:  # what the parsing teacher drew
+            (folder / "parsing" / split).mkdir(parents=True)
+            for name, face in zip(names, faces, strict=True):
+                Image.fromarray(_mask(face)).save(folder / "parsing" / split / f"{Path(name).stem}.png")
         if split == "lfpw":
             np.savez(folder / "lfpw_faces.npz", **columns, agreed=np.ones(len(names), np.bool_))
     return folder
