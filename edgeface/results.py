@@ -199,6 +199,41 @@ class Landmarks(_Result):
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Between:
+    """Along one axis: the pixels that a row of cells covers, and the cells whose centres they lie between."""
+
+    pixels: slice
+    low: NDArray[np.intp]
+    high: NDArray[np.intp]
+    share: NDArray[np.float64]
+    """Of the higher cell; the lower one has the rest."""
+
+    @classmethod
+    def of(cls, pixels: int, start: float, length: float, cells: int) -> _Between:
+        place = (np.arange(pixels) - start) * (cells / length)  # cell j spans j to j + 1
+        inside = np.flatnonzero((place >= 0) & (place < cells))
+        first, last = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
+        centred = place[first:last] - 0.5
+        low = np.floor(centred).astype(np.intp)
+        return cls(slice(first, last), np.maximum(low, 0), np.minimum(low + 1, cells - 1), centred - low)
+
+
+def _blended(labels: NDArray[np.uint8], down: _Between, across: _Between) -> NDArray[np.uint8]:
+    corners = [
+        labels[rows][:, columns] for rows in (down.low, down.high) for columns in (across.low, across.high)
+    ]
+    blended = corners[0].copy()
+    # Most pixels lie between four cells of one label; only the others are weighed.
+    mixed = np.nonzero((corners[1] != blended) | (corners[2] != blended) | (corners[3] != blended))
+    y, x = down.share[mixed[0]], across.share[mixed[1]]
+    shares = np.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x])
+    names = np.stack([corner[mixed] for corner in corners])
+    votes = np.stack([(shares * (names == name)).sum(axis=0) for name in names])
+    blended[mixed] = np.take_along_axis(names, votes.argmax(axis=0)[np.newaxis], axis=0)[0]
+    return blended
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsingMap(_Result):
     """A class per cell of a grid laid over a box of the frame.
@@ -245,7 +280,10 @@ class ParsingMap(_Result):
         return np.equal(self.labels, parsing_scheme(self.scheme).index(name))
 
     def to_frame(self, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return uint8 [H, W] for a frame of ``size = (H, W)``: the nearest cell inside `bbox`, 0 outside.
+        """Return uint8 [H, W] for a frame of ``size = (H, W)``, 0 outside `bbox`.
+
+        A pixel lies between the centres of four cells; the label with the greatest bilinear share among them
+        wins. That draws a slanted border as a line, where the nearest cell alone would draw stairs.
 
         Raises:
             ArgumentError: The size is not two whole numbers above 0.
@@ -259,16 +297,10 @@ class ParsingMap(_Result):
             raise ArgumentError(
                 f"a frame of {width} x {height} pixels does not exist: pass (height, width) above 0"
             )
-        columns = np.floor((np.arange(width) - self.bbox.x) * (self.labels.shape[1] / self.bbox.width))
-        rows = np.floor((np.arange(height) - self.bbox.y) * (self.labels.shape[0] / self.bbox.height))
-        inside_x = (columns >= 0) & (columns < self.labels.shape[1])
-        inside_y = (rows >= 0) & (rows < self.labels.shape[0])
+        down = _Between.of(height, self.bbox.y, self.bbox.height, self.labels.shape[0])
+        across = _Between.of(width, self.bbox.x, self.bbox.width, self.labels.shape[1])
         frame = np.zeros((height, width), dtype=np.uint8)
-        if inside_x.any() and inside_y.any():
-            picked = self.labels.take(rows[inside_y].astype(np.intp), axis=0)
-            picked = picked.take(columns[inside_x].astype(np.intp), axis=1)
-            top, left = int(inside_y.argmax()), int(inside_x.argmax())
-            frame[top : top + picked.shape[0], left : left + picked.shape[1]] = picked
+        frame[down.pixels, across.pixels] = _blended(self.labels, down, across)
         return frame
 
     def as_scheme(self, name: str, lossy: bool = False) -> ParsingMap:

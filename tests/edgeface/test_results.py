@@ -169,15 +169,38 @@ def test_a_map_is_laid_over_its_box() -> None:
     st.floats(-30, 50), st.floats(-30, 50), st.floats(0.5, 90), st.floats(0.5, 90),
     st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1),
 )  # fmt: skip
-def test_each_pixel_shows_the_cell_it_lies_in(
+def test_each_pixel_shows_the_label_with_the_greatest_share_around_it(
     x: float, y: float, width: float, height: float, columns: int, rows: int, seed: int
 ) -> None:
     labels = np.random.default_rng(seed).integers(0, 19, (rows, columns)).astype(np.uint8)
     frame = ParsingMap(labels, BBox(x, y, width, height)).to_frame((31, 43))
     for py, px in np.random.default_rng(seed).integers(0, (31, 43), (40, 2)):
         column, row = (px - x) * (columns / width), (py - y) * (rows / height)
-        inside = 0 <= column < columns and 0 <= row < rows
-        assert frame[py, px] == (labels[int(row), int(column)] if inside else 0)
+        if not (0 <= column < columns and 0 <= row < rows):
+            assert frame[py, px] == 0
+            continue
+        shares = np.zeros(19)
+        for j in range(rows):
+            for i in range(columns):
+                # A cell at the rim reaches outwards for ever, every other to its neighbours' centres.
+                beyond_x = (i == 0 and column < 0.5) or (i == columns - 1 and column > columns - 0.5)
+                beyond_y = (j == 0 and row < 0.5) or (j == rows - 1 and row > rows - 0.5)
+                near_x = 1.0 if beyond_x else max(0.0, 1 - abs(column - i - 0.5))
+                near_y = 1.0 if beyond_y else max(0.0, 1 - abs(row - j - 0.5))
+                shares[labels[j, i]] += near_x * near_y
+        assert shares[frame[py, px]] == pytest.approx(shares.max(), abs=1e-9)
+        assert shares.sum() == pytest.approx(1)
+
+
+def test_a_slanted_border_is_a_line() -> None:
+    cells = np.add.outer(np.arange(8), np.arange(8)) < 8
+    frame = ParsingMap(cells.astype(np.uint8), BBox(-0.5, -0.5, 64, 64)).to_frame((64, 64))
+    line = (
+        np.add.outer(np.arange(64), np.arange(64)) < 67
+    )  # half way between the last cell in and the first out
+    # 67 is half way between the last cell inside and the first outside.
+    stairs = np.kron(cells, np.ones((8, 8), bool))
+    assert (frame != line).sum() < 0.4 * (stairs != line).sum()
 
 
 def test_a_frame_in_place_of_its_size_is_named_not_printed() -> None:
