@@ -1,38 +1,79 @@
-"""From trained weights to the bundle: each student quantised, described, carded, and put into one file."""
+"""From trained weights to the bundle: each student quantised, described, carded, and put into one file.
+
+What a student may be used for nobody writes: its licence follows from the terms of what it learned from, and
+a recipe that claims more is refused before anything is exported.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from .pack import Student, build_bundle, export_student
+import edgeface
+
+from .card import HEADLINES, Facts, write_card
+from .pack import Exported, Student, build_bundle, export_student
+from .provenance import digest
 from .tasks import RECIPES, StudentTask, load_recipe, load_task
+from .tasks.seen import Seen, seen, stages
+from .terms import WeightsTerms, check_claim
 from .training import load_weights
 
-__all__ = ["build", "load_networks"]
+__all__ = ["Source", "build", "deployed", "load_networks", "load_trained"]
 
-_CARDS = Path(__file__).parent / "cards"
-_VERSION = "0.1.0"
-# What the manifest repeats of the metrics file: the figures that a user chooses by.
-_HEADLINES = {
-    "detection": ("recall_50", "recall_70", "false_positives_per_image"),
-    "landmarks": ("nme", "fr10", "auc10"),
-    "parsing": ("mean_f1",),
-    "expression": ("accuracy", "balanced_accuracy", "ece"),
-}
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a student comes from, without its data.
+
+    Attributes:
+        recipe: Of its last course.
+        courses: Name of each course's recipe and the SHA-256 of its file, in their order.
+        seen: What they taught it by.
+        terms: What follows for its weights.
+    """
+
+    recipe: dict[str, Any]
+    courses: tuple[tuple[str, str], ...]
+    seen: Seen
+    terms: WeightsTerms
+
+    @classmethod
+    def read(cls, path: Path) -> Source:
+        """The source of a recipe's student.
+
+        Raises:
+            TermsError: the recipe claims more than the terms of data and teachers give, or one has none.
+        """
+        recipe, saw = load_recipe(path), seen(path)
+        terms = saw.terms
+        if claim := recipe["deploy"].get("licence"):
+            check_claim(claim, terms, f"{path}: deploy.licence")
+        return cls(recipe, tuple((stage.stem, str(digest(stage))) for stage in stages(path)), saw, terms)
 
 
 def load_networks(weights: Path, tasks: Iterable[str]) -> dict[str, nn.Module]:
     """The trained float networks as they are deployed, by task."""
-    networks = {}
-    for task in tasks:
-        network = load_weights(_network(load_recipe(RECIPES / f"{task}.toml")), weights / f"{task}.npz")
-        networks[task] = network.deployed() if hasattr(network, "deployed") else network
-    return networks
+    return {
+        task: deployed(load_trained(load_recipe(RECIPES / f"{task}.toml"), weights / f"{task}.npz"))
+        for task in tasks
+    }
+
+
+def load_trained(recipe: dict[str, Any], weights: Path) -> nn.Module:
+    """The float network of a recipe as it was trained."""
+    return load_weights(_network(recipe), weights)
+
+
+def deployed(trained: nn.Module) -> nn.Module:
+    """The network as it leaves the workshop: some take another input than they were trained on."""
+    return trained.deployed() if hasattr(trained, "deployed") else trained
 
 
 def _network(recipe: dict[str, Any]) -> nn.Module:
@@ -56,45 +97,90 @@ def _network(recipe: dict[str, Any]) -> nn.Module:
 
 
 def build(recipes: Sequence[Path], data: Path, labels: Path, weights: Path, metrics: Path) -> bytes:
-    """The bundle of the recipes' students; figures come from ``metrics`` (by ``evaluate``), if there."""
-    figures = json.loads(metrics.read_text()) if metrics.exists() else {}
+    """The bundle of the recipes' students.
+
+    Figures come from ``metrics`` and the ``curves.json`` beside it (both by ``evaluate``), if they are there.
+
+    Raises:
+        TermsError: a recipe or a card claims more than the terms of data and teachers give.
+        ExportError: a student does not pass the checks of :mod:`quantization.pack`.
+    """
+    sources = [Source.read(path) for path in recipes]
+    metrics_of, curves_of = (_figures(path) for path in (metrics, metrics.with_name("curves.json")))
     students = []
-    for path in recipes:
-        recipe = load_recipe(path)
-        task = load_task(recipe, data, labels)
-        students.append(_student(recipe, task, weights, figures.get(recipe["task"], {})))
+    for source in sources:
+        name, deploy = source.recipe["task"], source.recipe["deploy"]
+        lessons = load_task(source.recipe, data, labels)
+        trained = load_trained(source.recipe, weights / f"{name}.npz")
+        network = deployed(trained)
+        exported = export_student(
+            network,
+            type(network).outputs,
+            lessons.calibration(int(deploy["calibration"])),
+            min_sqnr_db=float(deploy.get("min_sqnr_db", 10.0)),
+        )
+        facts = source, weights / f"{name}.npz", metrics_of.get(name, {}), curves_of.get(name, {})
+        students.append(_describe(lessons, trained, exported, *facts))
+    commercial = all(source.terms.commercial for source in sources)
+    allowed = "commercial use allowed" if commercial else "research only"
     return build_bundle(
         students,
         name="edgeface-students",
-        version=_VERSION,
+        version=edgeface.__version__,
         created_by="python -m quantization pack",
-        licence="weights: research only, see each model's card; code: Apache-2.0",
+        licence=f"weights: {allowed}, see each model's card; code: Apache-2.0",
     )
 
 
-def _student(
-    recipe: dict[str, Any], task: StudentTask, weights: Path, figures: dict[str, dict[str, float]]
+def _figures(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _describe(
+    lessons: StudentTask,
+    trained: nn.Module,
+    exported: Exported,
+    source: Source,
+    weights: Path,
+    metrics: Mapping[str, Mapping[str, float]],
+    curves: Mapping[str, Mapping[str, Any]],
 ) -> Student:
-    name, deploy = recipe["task"], recipe["deploy"]
-    trained = load_weights(_network(recipe), weights / f"{name}.npz")
-    network = trained.deployed() if hasattr(trained, "deployed") else trained
-    exported = export_student(
-        network,
-        type(network).outputs,
-        task.calibration(int(deploy["calibration"])),
-        min_sqnr_db=float(deploy.get("min_sqnr_db", 10.0)),
+    """A student's entry of the manifest and its card.
+
+    Args:
+        lessons: Its task over the data, which knows what its head needs.
+        trained: Its float network as it was trained.
+        exported: Its int8 file.
+        source: What it comes from.
+        weights: File of the float weights.
+        metrics: Its figures by kind, ``int8`` and ``fp32``, as far as it was graded.
+        curves: The same of ``curves.json``.
+
+    Raises:
+        TermsError: the card's text speaks of terms itself.
+    """
+    name, deploy = source.recipe["task"], source.recipe["deploy"]
+    facts = Facts(
+        seen=source.seen,
+        terms=source.terms,
+        recipes=source.courses,
+        weights=str(digest(weights)),
+        artifact=hashlib.sha256(exported.tflite).hexdigest(),
+        size=len(exported.tflite),
+        metrics=metrics,
+        curves=curves,
     )
-    int8 = figures.get("int8", {})
+    int8 = metrics.get("int8", {})
     return Student(
         task=name,
         exported=exported,
         crop=deploy.get("crop"),
-        head=deploy["head"] | _fitted(name, task, trained),
+        head=deploy["head"] | _fitted(name, lessons, trained),
         labels=deploy.get("labels"),
-        licence=deploy["licence"],
+        licence=source.terms.licence,
         description=deploy["description"],
-        card=_card(name, figures, len(exported.tflite)),
-        metrics={k: round(int8[k], 4) for k in _HEADLINES[name] if k in int8},
+        card=write_card(name, facts),
+        metrics={k: round(int8[k], 4) for k, _, unit in HEADLINES[name] if unit != "n" and k in int8},
     )
 
 
@@ -110,15 +196,3 @@ def _fitted(name: str, task: Any, network: nn.Module) -> dict[str, Any]:
     if name == "expression":
         return {"temperature": round(float(task.validate(network)["temperature"]), 3)}
     return {}
-
-
-def _card(name: str, figures: dict[str, dict[str, float]], size: int) -> str:
-    """The card's text with its table of figures filled in."""
-    text = (_CARDS / f"{name}.md").read_text()
-    rows = ["| figure | int8 | fp32 |", "|---|---|---|"]
-    fp32 = figures.get("fp32", {})
-    rows += [
-        f"| {k} | {v:.4g} | {fp32[k]:.4g} |" if k in fp32 else f"| {k} | {v:.4g} | |"
-        for k, v in figures.get("int8", {}).items()
-    ]
-    return text.replace("{figures}", "\n".join(rows)).replace("{size}", f"{size:,} bytes")

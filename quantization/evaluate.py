@@ -10,6 +10,8 @@
   and of all of YuNet's; COCO's AP of the former, all others that YuNet suspects (>= 0.3) ignored; false
   positives on pictures without a face; by brightness.
 
+Besides, landmarks and detection are held against their teacher by age and sex (`quantization.agreement`).
+
 A teacher that answers like an analyzer (:mod:`quantization.teachers.analyzer`) is graded the same way. Of
 YuNet's recall and AP that says nothing: the boxes to be found are its own.
 """
@@ -35,20 +37,20 @@ import edgeface
 from edgeface import BBox, Bundle, FaceAnalyzer, FrameResult
 from edgeface.labels import CELEBAMASK19, confusion_matrix
 
-from . import graded
+from . import agreement, graded
 from .datasets import celebamask, ferplus, lfpw
 from .graded import Graded, Metrics
 from .metrics import average_precision
 from .splits import parts
 from .teachers.face3d import Face3D
 
-__all__ = ["Analyzer", "Graded", "Grader", "Metrics", "face_free", "graders", "record"]
+__all__ = ["DOUBTFUL", "Analyzer", "Graded", "Grader", "Metrics", "face_free", "graders", "record"]
 
 Rgb = NDArray[np.uint8]
 _FACE_FREE = (640, 480)
 _LEAST_WIDTH = 56  # of the piece of a photo that becomes one
 _TASKS = ("detection", "landmarks", "parsing", "expression")
-_DOUBTFUL = 0.02  # least score of a face on the precision-recall curve
+DOUBTFUL = 0.02  # least score of a face on the precision-recall curve
 
 
 class Analyzer(Protocol):
@@ -65,7 +67,8 @@ class Grader:
 
     ``candidates`` makes a detector that also reports doubtful faces (a low ``min_score``), for the
     precision-recall curve; without it AP is that of the faces reported, and lower. ``digests``: SHA-256 of
-    the graded file per task, which the curves repeat, so that a report can tell whose they are.
+    the graded file per task, which the curves repeat, so that a report can tell whose they are. ``agree``:
+    hold it against the teacher too, which says nothing of the teacher itself.
     """
 
     data: Path
@@ -73,6 +76,7 @@ class Grader:
     analyzer: Callable[[tuple[str, ...]], Analyzer]
     candidates: Callable[[], Analyzer] | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    agree: bool = True
 
     def grade(self, task: str) -> Metrics:
         """The figures of one task."""
@@ -86,6 +90,9 @@ class Grader:
             "parsing": self._parsing,
             "expression": self._expression,
         }[task]()
+        if self.agree and task in agreement.FIGURES:
+            with self.analyzer((task,) if task == "landmarks" else ()) as analyzer:
+                found = agreement.add(found, task, analyzer, self.data, self.labels)
         return Graded(found.metrics, found.curves | {"sha256": self.digests.get(task, "")})
 
     def _landmarks(self) -> Graded:
@@ -181,15 +188,15 @@ def graders(
             backend = TorchBackend(load_networks(weights, students))
             digests = {task: _digest(weights / f"{task}.npz") for task in students}
         make = partial(FaceAnalyzer, bundle=bundle, backend=backend)
-        eager = partial(make, (), min_score=_DOUBTFUL)
+        eager = partial(make, (), min_score=DOUBTFUL)
         yield kind, tuple(students), Grader(data, labels, make, eager, digests)
     if teachers is not None:
         from .teachers.analyzer import GRADED, TeacherAnalyzer
 
         load = partial(TeacherAnalyzer.load, teachers, data, labels)
-        eager = partial(load, (), min_score=_DOUBTFUL)
+        eager = partial(load, (), min_score=DOUBTFUL)
         digests = {task: _digest(teachers / name) for task, name in GRADED.items()}
-        yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, digests)
+        yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, digests, agree=False)
 
 
 def _digest(path: Path) -> str:

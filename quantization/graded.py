@@ -17,7 +17,17 @@ from edgeface.labels import IBUG68, f1_per_class, iou_per_class
 
 from . import metrics
 
-__all__ = ["BINS", "Graded", "Metrics", "detection", "expression", "landmarks", "parsing"]
+__all__ = [
+    "AGREEMENT_BINS",
+    "BINS",
+    "Graded",
+    "Metrics",
+    "agreement",
+    "detection",
+    "expression",
+    "landmarks",
+    "parsing",
+]
 
 Metrics = dict[str, float]
 Floats = NDArray[np.float64]
@@ -25,8 +35,14 @@ Rows = NDArray[np.bool_]
 _YAW = {"0_15": (0, 15), "15_30": (15, 30), "30_45": (30, 45), "45_90": (45, 91)}
 _BRIGHTNESS = {"dark": (0, 85), "medium": (85, 170), "bright": (170, 256)}
 
+_AGE = {"0_9": (0, 10), "10_19": (10, 20), "20_39": (20, 40), "40_59": (40, 60), "60_up": (60, 200)}
+_SEX = {"male": (0, 1), "female": (1, 2)}
+
 BINS = {"yaw": tuple(_YAW), "brightness": tuple(_BRIGHTNESS)}
 """The names of the bins of each subgroup, in their order."""
+
+AGREEMENT_BINS = {"age": tuple(_AGE), "sex": tuple(_SEX)}
+"""The same of the subgroups that :func:`agreement` tells of: years, and what the data set's names say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +178,22 @@ def detection(
     return _with_subgroups(Graded(figures, curves), "recall_50", groups, lambda rows: _mean(iou[rows] >= 0.5))
 
 
+def agreement(
+    graded: Graded, figure: str, values: Floats, age: Sequence[float], sex: Sequence[float]
+) -> Graded:
+    """Adds ``figure``, the mean of ``values``, over all and by age in years and sex (0 male, 1 female).
+
+    NaN is no value: the student said nothing that could agree. Without any value nothing is added.
+    """
+    told = np.isfinite(values)
+    if not told.any():
+        return graded
+    figures = {figure: _mean(values[told]), f"{figure}_faces": float(told.sum())}
+    groups = {"age": _bins(age, _AGE, told), "sex": _bins(sex, _SEX, told)}
+    joined = Graded(graded.metrics | figures, graded.curves)
+    return _with_subgroups(joined, figure, groups, lambda rows: _mean(values[rows]))
+
+
 def _bins(
     values: Sequence[float] | Floats, edges: Mapping[str, tuple[float, float]], counted: Rows | bool = True
 ) -> dict[str, Rows]:
@@ -174,7 +206,7 @@ def _with_subgroups(
 ) -> Graded:
     """Adds one figure, ``of`` the rows of each bin."""
     flat: Metrics = {}
-    told: dict[str, dict[str, dict[str, float]]] = {}
+    told: dict[str, dict[str, dict[str, float]]] = dict(graded.curves.get("subgroups", {}))
     for by, bins in groups.items():
         for name, rows in bins.items():
             if rows.any():

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from ..splits import Item, assign, digest
 from .imagefiles import SUFFIXES, picture_size
 from .reading import Job, Layout
-from .sample import Sample
+from .sample import Sample, Terms
 
-__all__ = ["LAYOUT", "make_split", "youtube_person"]
+__all__ = ["LAYOUT", "TERMS", "make_split", "youtube_person"]
+
+TERMS: Mapping[str, Terms] = MappingProxyType(
+    {
+        "celeba_hq": Terms(
+            "CelebA-HQ (Karras et al., 2018)",
+            "non-commercial research",
+            commercial=False,
+            source="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+        ),
+        "utkface": Terms(
+            "UTKFace (Zhang et al., 2017)",
+            "non-commercial research",
+            commercial=False,
+            source="https://susanqq.github.io/UTKFace/",
+        ),
+        "youtube_faces": Terms(
+            "YouTube Faces (Wolf et al., 2011)",
+            "research only",
+            commercial=False,
+            source="https://www.cs.tau.ac.il/~wolf/ytfaces/",
+        ),
+    }
+)
+"""Of the folders that the students learn from, by the name of their split."""
 
 
 def make_split(

@@ -16,8 +16,16 @@ from edgeface.labels import IBUG68
 from ..pictures import read_picture
 from ..splits import Item, assign, digest, near_duplicates
 from .ibug import read_points
+from .sample import Terms
 
-__all__ = ["load_photo", "load_points", "make_split"]
+__all__ = ["TERMS", "load_photo", "load_points", "make_split"]
+
+TERMS = Terms(
+    "LFPW (Belhumeur et al., 2011) with the points of 300-W (Sagonas et al., 2013)",
+    "research only, no commercial use",
+    commercial=False,
+    source="https://ibug.doc.ic.ac.uk/resources/300-W/",
+)
 
 _HOLD_OUT = 105  # photos that grade, never seen by any training
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from edgeface.labels import FER8, parsing_scheme
 
+from ..datasets import Terms
+
 __all__ = [
     "IGNORED",
     "Adapter",
@@ -205,6 +207,12 @@ class Adapter:
     input: Input
     crop: Crop
     output: Landmarks | Parsing | Expression | Detection
+
+    @property
+    def terms(self) -> Terms:
+        """The same as any data set's; what the file leaves unsaid of commerce it does not allow."""
+        licence = f"code: {self.licence.code}; weights: {self.licence.weights}"
+        return Terms(self.title, licence, self.licence.commercial, self.source[0])
 
     @property
     def task(self) -> str:

@@ -15,9 +15,17 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from ..datasets import Terms
 from .facemesh import FaceMesh
 
-__all__ = ["BLENDSHAPES", "DEAD", "MESH_SUBSET", "Blendshapes", "MediaPipeFace"]
+__all__ = ["BLENDSHAPES", "DEAD", "MESH_SUBSET", "TERMS", "Blendshapes", "MediaPipeFace"]
+
+TERMS = Terms(
+    "MediaPipe Blendshape V2",
+    "Apache-2.0",
+    commercial=True,
+    source="its model card, https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
+)
 
 Array = NDArray[np.float32]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,22 @@ from numpy.typing import NDArray
 from edgeface import read_image
 from edgeface.labels import FER8, parsing_scheme
 
+from ..datasets import Terms
+from ..terms import TermsError
 from .adapter import Adapter, AdapterError
 from .adapterfile import load_adapter
 from .answers import Answer, FacesAnswer, MapAnswer, PointsAnswer
 
-__all__ = ["BUILT_IN", "BuiltIn", "adapter_named", "description", "overview", "published", "try_model"]
+__all__ = [
+    "BUILT_IN",
+    "BuiltIn",
+    "adapter_named",
+    "description",
+    "overview",
+    "published",
+    "terms_of",
+    "try_model",
+]
 
 _FOLDER = Path(__file__).parent / "published"
 _WIDTH = 110
@@ -29,16 +41,17 @@ class BuiltIn:
 
     name: str
     task: str
-    licence: str
     input: str
     verified: str
 
 
 BUILT_IN = (
-    BuiltIn("yunet", "detection", "Apache-2.0", "640 x 640", "the astronaut at three scales"),
-    BuiltIn("facemesh", "landmarks", "Apache-2.0", "256 x 256", "the astronaut, turned and not; 478 points"),
-    BuiltIn("blendshapes", "blendshapes", "Apache-2.0", "146 points", "the astronaut's smile; names; sides"),
+    BuiltIn("yunet", "detection", "640 x 640", "the astronaut at three scales"),
+    BuiltIn("facemesh", "landmarks", "256 x 256", "the astronaut, turned and not; 478 points"),
+    BuiltIn("blendshapes", "blendshapes", "146 points", "the astronaut's smile; names; sides"),
 )
+# What a student may have learned from: the modules beside this one, each with the TERMS of its weights.
+_DECLARED = ("yunet", "ultraface", "facemesh", "blendshapes", "mobilenet", "parsing", "face3d")
 
 
 def published() -> Iterator[Adapter]:
@@ -61,11 +74,30 @@ def adapter_named(name: str) -> Adapter:
     return load_adapter(_FOLDER / f"{name}.toml")
 
 
+def terms_of(name: str) -> Terms:
+    """The terms of a teacher of this package, or of an adapter by its name or its TOML file.
+
+    Raises:
+        TermsError: Nobody declared any for this name.
+        AdapterError: The file is malformed.
+    """
+    if name in _DECLARED:
+        terms: Terms = import_module(f".{name}", __package__).TERMS
+        return terms
+    known = [*_DECLARED, *(path.stem for path in sorted(_FOLDER.glob("*.toml")))]
+    if name not in known and not name.endswith(".toml"):
+        raise TermsError(
+            f"nobody declared the terms of a teacher called {name!r}: use one of {', '.join(known)}, or give "
+            "the path of its .toml file, which says them under [licence]"
+        )
+    return adapter_named(name).terms
+
+
 def overview() -> str:
     """One line per teacher: name, task, input, terms; under it what was verified."""
     lines = []
     for own in BUILT_IN:
-        lines += _entry(own.name, own.task, own.input, own.licence, own.verified)
+        lines += _entry(own.name, own.task, own.input, terms_of(own.name).licence, own.verified)
     for adapter in published():
         terms = adapter.licence.code + ("" if adapter.licence.commercial else "; restricted")
         lines += _entry(adapter.name, adapter.task, _sides(adapter), terms, adapter.verified)

@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Face3D"]
+from ..datasets import Terms
+
+__all__ = ["TERMS", "Face3D"]
+
+TERMS = Terms(
+    "ICT-FaceKit (Li et al., 2020), a 3D face",
+    "MIT",
+    commercial=True,
+    source="https://github.com/ICT-VGL/ICT-FaceKit",
+)
 
 Array = NDArray[np.float64]
 _STEP = 5  # degrees between the poses of the visibility table

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from edgeface.labels import IBUG68
 
-__all__ = ["FaceMesh", "RidgeMap", "mirrored"]
+from ..datasets import Terms
+
+__all__ = ["TERMS", "FaceMesh", "RidgeMap", "mirrored"]
+
+TERMS = Terms(
+    "MediaPipe Face Mesh (Kartynnik et al., 2019)",
+    "Apache-2.0",
+    commercial=True,
+    source="its model card, https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
+)
 
 Array = NDArray[np.float32]
 _SIZE = 256

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["MobileNetV2"]
+from ..datasets import Terms
+
+__all__ = ["TERMS", "MobileNetV2"]
+
+TERMS = Terms(
+    "MobileNetV2 (Sandler et al., 2018), Coral's weights trained on ImageNet",
+    "Apache-2.0",
+    commercial=True,
+    source="https://github.com/google-coral/test_data",
+)
 
 # Expansion, channels, repetitions, stride of the first: table 2 of the paper.
 _BLOCKS = (

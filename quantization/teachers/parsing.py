@@ -20,11 +20,19 @@ from torch import Tensor, nn
 
 from edgeface.labels import flip_labels
 
+from ..datasets import celebamask
 from ..students.blocks import ConvBnRelu, Residual, upsample2
+from ..terms import weights_terms
 from ..training import load_weights
+from . import mobilenet, yunet
 from .mobilenet import MobileNetV2
 
-__all__ = ["ParsingTeacher", "label_photo", "labeller"]
+__all__ = ["TERMS", "ParsingTeacher", "label_photo", "labeller"]
+
+# Trained here, in crops around YuNet's boxes, from an ImageNet backbone: it inherits the terms of all three.
+TERMS = weights_terms(celebamask.LAYOUT.terms, mobilenet.TERMS, yunet.TERMS).inherited(
+    "EdgeFace's parsing teacher (trained here)", "derived from the terms of what it learned from"
+)
 
 _UNKNOWN = 255
 _CLASSES = 19

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime >= 1.29 phones home from import on
 import onnxruntime
 
-__all__ = ["UltraFace"]
+from ..datasets import Terms
+
+__all__ = ["TERMS", "UltraFace"]
+
+TERMS = Terms(
+    "UltraFace RFB-320 (Linzaer, 2019)",
+    "MIT",
+    commercial=True,
+    source="https://github.com/Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB",
+)
 
 _WIDTH, _HEIGHT = 320, 240
 

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime >= 1.29 phones home from import on
 import onnxruntime
 
-__all__ = ["Detections", "YuNet"]
+from ..datasets import Terms
+
+__all__ = ["TERMS", "Detections", "YuNet"]
+
+TERMS = Terms(
+    "YuNet-n (Wu et al., 2023)",
+    "Apache-2.0",
+    commercial=True,
+    source="https://github.com/ShiqiYu/libfacedetection.train",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +13,16 @@ from torch import nn
 from edgeface import BBox, Bundle, FaceAnalyzer, read_image
 from quantization.build import _network, build, load_networks
 from quantization.reference import TorchBackend
+from quantization.splits import read_split
 from quantization.tasks import RECIPES, TASKS, load_recipe
+from quantization.tasks.seen import seen
+from quantization.terms import TermsError
 from quantization.training import save_weights
 
 pytestmark = pytest.mark.workshop
 
 SMALLER = {
-    "expression": [("widths = [16, 48, 96, 160]", "widths = [4, 8, 8, 12]")],
+    "expression": [("widths = [16, 32, 80, 128]", "widths = [4, 8, 8, 12]")],
     "landmarks": [
         ("widths = [16, 32, 64, 96, 128]", "widths = [4, 8, 8, 12, 12]"),
         ("code = 256", "code = 24"),
@@ -59,6 +65,8 @@ def built(miniature, tmp_path_factory):
         save_weights(lively(_network(load_recipe(recipes[-1]))), root / f"{task}.npz")
     figures = {"expression": {"int8": {"accuracy": 0.81234, "ece": 0.02}, "fp32": {"accuracy": 0.82}}}
     (root / "metrics.json").write_text(json.dumps(figures))
+    bright = {"subgroups": {"brightness": {"dark": {"count": 12, "accuracy": 0.75}}}}
+    (root / "curves.json").write_text(json.dumps({"expression": {"int8": bright}}))
     with miniature.split():
         content = build(recipes, miniature.data, miniature.labels, root, root / "metrics.json")
     return Bundle.from_bytes(content), root
@@ -71,7 +79,8 @@ def test_the_bundle_says_what_the_recipes_and_the_training_say(built):
         recipe, spec = load_recipe(RECIPES / f"{task}.toml"), bundle.model(task)
         assert spec.crop.scale == recipe["deploy"]["crop"]["scale"]
         assert spec.crop.align_above == recipe["deploy"]["crop"]["align_above"]
-        assert spec.licence == recipe["deploy"]["licence"]
+        assert spec.licence == seen(RECIPES / f"{task}.toml").terms.licence
+        assert spec.licence.startswith("research only")
         assert spec.labels == recipe["deploy"]["labels"]
         assert (spec.input.scale, spec.input.zero_point, spec.input.mean) == (1 / 128, 0, 128)
         assert "{" not in bundle.card(task)
@@ -79,8 +88,46 @@ def test_the_bundle_says_what_the_recipes_and_the_training_say(built):
     assert np.array(bundle.model("landmarks").head["mean_shape"]).shape == (68, 2)
     assert dict(bundle.model("expression").metrics) == {"accuracy": 0.8123, "ece": 0.02}
     assert dict(bundle.model("landmarks").metrics) == {}
-    assert "| accuracy | 0.8123 | 0.82 |" in bundle.card("expression")
-    assert "| ece | 0.02 | |" in bundle.card("expression")
+    card = bundle.card("expression")
+    assert re.search(r"\| accuracy +\| 81.23 % \| 82.00 % \|", card)
+    assert re.search(r"\| calibration error, 15 bins +\| 2.00 % +\| - +\|", card)
+    assert re.search(r"\| brightness dark +\| 12 +\| 75.00 % \| - +\|", card)
+    assert "Not graded yet" in bundle.card("landmarks")
+    assert bundle.licence == "weights: research only, see each model's card; code: Apache-2.0"
+
+
+def test_the_card_names_the_files_it_is_about(built):
+    bundle, root = built
+    digests = {artifact.name: artifact.sha256 for artifact in bundle.artifacts}
+    for task in bundle.tasks:
+        card = bundle.card(task)
+        assert digests[bundle.model(task).artifact] in card
+        for path in (root / f"{task}.npz", root / f"{task}.toml"):
+            assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+        assert len(card.encode()) < 6000
+    first = hashlib.sha256((RECIPES / "landmarks-first.toml").read_bytes()).hexdigest()
+    assert first in bundle.card("landmarks")  # the course that it went on from
+
+
+def test_no_picture_of_a_data_set_is_named_in_a_card(built, miniature):
+    bundle, _ = built
+    with miniature.split():
+        names = [item.name for path in miniature.lists.glob("*.csv") for item in read_split(path.stem)]
+    assert len(names) > 20
+    for task in bundle.tasks:
+        assert [n for n in names if Path(n).name.partition(".")[0] in bundle.card(task)] == []
+
+
+def test_a_recipe_that_claims_commercial_use_is_not_packed(miniature, tmp_path):
+    text = (RECIPES / "expression.toml").read_text()
+    claimed = re.sub(r"(?m)^licence = .*$", 'licence = "Apache-2.0, commercial use allowed"', text)
+    assert claimed != text
+    (tmp_path / "expression.toml").write_text(claimed)
+    refused = r"expression\.toml: deploy\.licence: claims .*FER\+ .*research only.*leave the claim out"
+    with miniature.split(), pytest.raises(TermsError, match=refused):
+        build(
+            [tmp_path / "expression.toml"], miniature.data, miniature.labels, tmp_path, tmp_path / "no.json"
+        )
 
 
 def test_the_float_network_and_its_int8_file_say_the_same(built, repository):

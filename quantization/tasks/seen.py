@@ -1,0 +1,161 @@
+"""What a student saw: the data sets and teachers that its task's code loads, course after course.
+
+A recipe that teaches by more than its task's code says so in a table of its own::
+
+    [seen]
+    data = ["wflw"]  # kinds of quantization.datasets, or names of split lists
+    teachers = ["farl-landmarks"]  # names of `python -m quantization teachers`, or .toml files
+
+Nothing that the code loads can be left out there, so the terms that follow can only become stricter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..datasets import KINDS, UNSTATED, Terms, folder, lfpw
+from ..splits import parts
+from ..teachers.catalogue import terms_of
+from ..terms import TermsError, WeightsTerms, weights_terms
+from . import RECIPES, load_recipe
+
+__all__ = ["Seen", "data_terms", "seen", "seen_in", "stages"]
+
+_SPLITS: Mapping[str, Terms] = {"lfpw": lfpw.TERMS, **folder.TERMS}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Names and what each was used for, in the order of the courses.
+
+    Attributes:
+        data: What a data set gave, by its name.
+        teachers: What a teacher said, by its name.
+    """
+
+    data: Mapping[str, str]
+    teachers: Mapping[str, str]
+
+    @property
+    def terms(self) -> WeightsTerms:
+        """The terms of the weights.
+
+        Raises:
+            TermsError: Nobody declared those of a set or teacher.
+        """
+        return weights_terms(*map(data_terms, self.data), *map(terms_of, self.teachers))
+
+
+def data_terms(name: str) -> Terms:
+    """The terms of a data set, by the name of its split list or its layout.
+
+    Raises:
+        TermsError: Nobody declared any for this name.
+    """
+    if name in _SPLITS:
+        return _SPLITS[name]
+    if name not in KINDS:
+        raise TermsError(
+            f"nobody declared the terms of a data set called {name!r}: use one of "
+            f"{', '.join([*_SPLITS, *KINDS])}, or give it a reader in quantization/datasets with its Terms"
+        )
+    return KINDS[name].terms or UNSTATED
+
+
+def stages(path: Path) -> list[Path]:
+    """The recipe after those it went on from (``schedule.start``), which lie beside it or in `RECIPES`.
+
+    Raises:
+        TermsError: One of them is not there: what it was taught cannot be said.
+    """
+    chain: list[Path] = []
+    while path not in chain:
+        chain.insert(0, path)
+        start = load_recipe(path).get("schedule", {}).get("start")
+        if not start:
+            break
+        beside = path.with_name(f"{start}.toml")
+        path = beside if beside.exists() else RECIPES / f"{start}.toml"
+        if not path.exists():
+            raise TermsError(
+                f"{chain[0]}: starts from {start!r}, but there is no {beside}: put the recipe of that run "
+                "there, so that what it learned from can be named"
+            )
+    return chain
+
+
+def seen(path: Path) -> Seen:
+    """What the student of a recipe saw, its earlier courses included.
+
+    Raises:
+        TermsError: An earlier course's recipe is missing, or a set has no declared terms.
+    """
+    return seen_in([load_recipe(stage) for stage in stages(path)])
+
+
+def seen_in(courses: Sequence[Mapping[str, Any]]) -> Seen:
+    """What the recipes of ``courses``, in their order, taught.
+
+    Raises:
+        TermsError: A set has no declared terms.
+    """
+    data: dict[str, str] = {}
+    teachers: dict[str, str] = {}
+    for recipe in courses:
+        loaded = _LOADED[recipe["task"]](recipe["student"])
+        more = recipe.get("seen", {})
+        for found, told, key in zip((data, teachers), loaded, ("data", "teachers"), strict=True):
+            named = dict.fromkeys(more.get(key, ()), "as the recipe says")
+            found.update({name: role for name, role in (named | told).items() if name not in found})
+    return Seen(data, teachers)
+
+
+_Loaded = tuple[dict[str, str], dict[str, str]]
+
+
+def _detection(student: Mapping[str, Any]) -> _Loaded:
+    data = {"lfpw": f"{_count('lfpw', 'train')} photos"}
+    for name in ("celebamask", "celeba_hq", "utkface", "youtube_faces"):
+        share = " of every third of" if name in {"utkface", "youtube_faces"} else " of"
+        data[name] = f"heads cut out{share} {_count(name, 'train')} pictures"
+    return data, {"yunet": "boxes and five points"}
+
+
+def _landmarks(student: Mapping[str, Any]) -> _Loaded:
+    data = {"lfpw": f"{_count('lfpw', 'train')} photos with human points"}
+    for name, share in student["share"].items():
+        if name != "lfpw" and share:
+            data[name] = f"{_count(name, 'train', 'validation')} pictures"
+    teachers = {"yunet": "boxes", "face3d": "which points the head hides, and the pose"}
+    return data, teachers | ({"facemesh": "the points of the other pictures"} if len(data) > 1 else {})
+
+
+def _parsing(student: Mapping[str, Any]) -> _Loaded:
+    data = {"celebamask": f"{_count('celebamask', 'train')} photos with human maps"}
+    data |= {name: f"{_count(name, 'train')} photos" for name in student.get("taught", ())}
+    teachers = {"yunet": "boxes"}
+    if student.get("taught"):
+        teachers["parsing"] = "the maps of the other photos"
+    if "encoder" in student:
+        teachers["mobilenet"] = "the backbone it started from"
+    return data, teachers
+
+
+def _expression(student: Mapping[str, Any]) -> _Loaded:
+    return {"ferplus": f"{_count('ferplus', 'train')} images with ten taggers' votes"}, {}
+
+
+_LOADED = {
+    "detection": _detection,
+    "landmarks": _landmarks,
+    "parsing": _parsing,
+    "expression": _expression,
+}
+
+
+def _count(split: str, *wanted: str) -> str:
+    data_terms(split)  # a set without terms has no list to count either: say which, not which file
+    return f"{len(parts(split, *wanted)):,}"
