@@ -8,13 +8,15 @@ from pathlib import Path
 from edgeface import Bundle
 
 from .build import load_networks
+from .calibrate import tensor_ranges
+from .convert import to_float_tflite
 from .heldout import held_out_frames
 from .onnx_export import export_onnx
 from .pack import export_student
 from .parity import Parity, measure
 from .tasks import RECIPES, load_recipe, load_task
 
-__all__ = ["student_artifacts", "student_parity"]
+__all__ = ["student_artifacts", "student_parity", "student_ranges"]
 
 _MIN_SQNR_DB = 10.0  # of a recipe that does not say
 
@@ -40,6 +42,15 @@ def student_artifacts(task: str, data: Path, labels: Path, weights: Path) -> dic
         f"{task}.int8-u8s8.onnx": files.u8s8,
         f"{task}.int8-s8s8.onnx": files.s8s8,
     }
+
+
+def student_ranges(task: str, data: Path, labels: Path, weights: Path) -> dict[str, tuple[float, float]]:
+    """Tensor name -> least and largest value over the student's calibration crops."""
+    recipe = load_recipe(RECIPES / f"{task}.toml")
+    crops = list(load_task(recipe, data, labels).calibration(int(recipe["deploy"]["calibration"])))
+    height, width, channels = crops[0].shape
+    network = load_networks(weights, [task])[task]
+    return tensor_ranges(to_float_tflite(network, height, width, channels=channels), crops)
 
 
 def student_parity(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from quantization.convert import ExportError, quiet
 
-__all__ = ["INPUT_HIGH", "INPUT_LOW", "INPUT_SCALE", "to_int8_tflite"]
+__all__ = ["INPUT_HIGH", "INPUT_LOW", "INPUT_SCALE", "tensor_ranges", "to_int8_tflite"]
 
 INPUT_SCALE = 1.0 / 128.0
 """One grey level in network input units: x = (pixel - 128) / 128."""
@@ -49,6 +49,28 @@ def to_int8_tflite(
     Raises:
         ExportError: no calibration frame, or one of wrong shape or range.
     """
+    tool, ranges = _calibrated(float_tflite, calibration, threads)
+    with quiet():
+        result = tool.quantize(ranges)
+    if result.quantized_model is None:
+        raise ExportError("the quantiser returned no model")
+    return bytes(result.quantized_model)
+
+
+def tensor_ranges(
+    float_tflite: bytes, calibration: Iterable[NDArray[np.float32]], *, threads: int = 1
+) -> dict[str, tuple[float, float]]:
+    """Least and largest value of every tensor over the frames; the input's are declared. See above."""
+    _, ranges = _calibrated(float_tflite, calibration, threads)
+    return {
+        name: (float(np.min(entry["min"])), float(np.max(entry["max"]))) for name, entry in ranges.items()
+    }
+
+
+def _calibrated(
+    float_tflite: bytes, calibration: Iterable[NDArray[np.float32]], threads: int
+) -> tuple[Any, dict[str, Any]]:
+    """The quantiser with its recipe, and the ranges it shall use."""
     with quiet():
         from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe
         from ai_edge_quantizer.utils import qsv_utils
@@ -69,11 +91,7 @@ def to_int8_tflite(
     input_tensor = _observe(observer, tool, float_tflite, calibration)
     ranges = observer.get_model_qsvs()
     _declare_input_range(ranges, input_tensor)
-    with quiet():
-        result = tool.quantize(ranges)
-    if result.quantized_model is None:
-        raise ExportError("the quantiser returned no model")
-    return bytes(result.quantized_model)
+    return tool, ranges
 
 
 def _observe(

@@ -20,13 +20,14 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 from torch import nn
 
+from edgeface import Bundle
 from edgeface.manifest import InputSpec, OutputSpec
 from quantization import edgetpu
 from quantization.calibrate import INPUT_HIGH, INPUT_LOW, INPUT_SCALE, to_int8_tflite
 from quantization.canonical import canonicalise
 from quantization.convert import ExportError, module_outputs, to_float_tflite
 
-__all__ = ["Exported", "Student", "build_bundle", "export_student"]
+__all__ = ["Exported", "Student", "build_bundle", "export_student", "student_of"]
 
 _FLOAT_TOLERANCE = 1e-4  # of the largest magnitude; conversions that work agree to 1e-6
 _PARITY_FRAMES = 8
@@ -137,6 +138,23 @@ def export_student(
         raise ExportError(report.summary())
     return Exported(
         tflite, image, specs, _check_quantisation(net, tflite, specs, probes, min_sqnr_db), report
+    )
+
+
+def student_of(bundle: Bundle, task: str) -> Student:
+    """A student out of a finished bundle, to be put into another."""
+    spec = bundle.model(task)
+    tflite = bundle.artifact(spec.artifact)
+    return Student(
+        task=task,
+        exported=Exported(tflite, spec.input, spec.outputs, {}, edgetpu.check(tflite)),
+        crop=None if spec.crop is None else asdict(spec.crop),
+        head=spec.head,
+        labels=spec.labels,
+        licence=spec.licence,
+        description=spec.description,
+        card=bundle.card(task),
+        metrics=spec.metrics,
     )
 
 

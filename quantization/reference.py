@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeface.backends.base import Tensors
+from edgeface.backends.base import Backend, Session, Tensors, select
 from edgeface.bundle import ModelSpec
 
-__all__ = ["TorchBackend"]
+__all__ = ["MixedBackend", "TorchBackend"]
 
 _LOGISTIC = ("score_", "visibility", "presence")
 
@@ -36,6 +36,21 @@ class TorchBackend:
     def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> _TorchSession:
         torch.set_num_threads(threads)
         return _TorchSession(self._networks[spec.task], spec)
+
+
+class MixedBackend:
+    """Some tasks by PyTorch, the others as the runtime would: a float student behind a fixed detector."""
+
+    name = "torch and the default"
+
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+        self._networks, self._float = networks, TorchBackend(networks)
+        self._other = select("auto", frozenset({"tflite"}))
+        self.formats = self._other.formats
+
+    def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> Session:
+        chosen: Backend = self._float if spec.task in self._networks else self._other
+        return chosen.open(spec, artifact, threads)
 
 
 class _TorchSession:

@@ -297,8 +297,8 @@ def _provenance(student: _Student, sources: Sources, bundle: Bundle) -> str:
         text = (sources.recipes / f"{name}.toml").read_text()
         digest = hashlib.sha256(text.encode()).hexdigest()
         parts.append(fold(f"Recipe {name}, SHA-256 {digest[:16]}", f"<pre>{escape(text)}</pre>"))
-    if task in bundle.cards:
-        parts.append(fold("Model card in the bundle", f"<pre>{escape(bundle.cards[task])}</pre>"))
+    if task in bundle.models and bundle.card(task):
+        parts.append(fold("Model card in the bundle", f"<pre>{escape(bundle.card(task))}</pre>"))
     return "<h3>Where it comes from</h3>" + "".join(parts)
 
 

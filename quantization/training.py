@@ -13,7 +13,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -140,10 +140,17 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
     return network.eval()
 
 
-def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Module:
+def fit(
+    task: Task,
+    schedule: Schedule,
+    run: Path,
+    threads: int = 2,
+    report: Callable[[int, Mapping[str, Any] | None], None] | None = None,
+) -> nn.Module:
     """Trains ``task`` into the folder ``run`` (``checkpoint.pt``, ``log.jsonl``, ``weights.npz``) or goes on.
 
-    Returns the averaged network in evaluation mode.
+    ``report`` is called with the steps done: first with those of an earlier run, then after each step, with
+    the log's row where one was written. Returns the averaged network in evaluation mode.
     """
     run.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
@@ -158,6 +165,9 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
     elif schedule.start:
         load_weights(network, run.parent / schedule.start / "weights.npz")
         average.load_state_dict(network.state_dict())
+    _forget_after(first, run / "log.jsonl")
+    if report:
+        report(first, None)
     started, sums = time.monotonic(), {}  # type: float, dict[str, float]
     for step, batch in zip(range(first, schedule.steps), _prefetch(task, schedule, first), strict=False):
         for group in optimizer.param_groups:
@@ -174,10 +184,10 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
         _update_average(average, network, min(schedule.ema, (1 + step) / (10 + step)))
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + value
-        done = step + 1
+        done, row = step + 1, None  # type: int, dict[str, Any] | None
         if done % schedule.validate_every == 0 or done == schedule.steps:
             count = (done - 1) % schedule.validate_every + 1
-            row: dict[str, Any] = {"step": done, "seconds": round(time.monotonic() - started, 1)}
+            row = {"step": done, "seconds": round(time.monotonic() - started, 1)}
             row |= {name: round(value / count, 5) for name, value in sums.items()}
             row |= {f"val_{k}": round(v, 5) for k, v in task.validate(average).items()}
             with (run / "log.jsonl").open("a") as log:
@@ -186,7 +196,21 @@ def fit(task: Task, schedule: Schedule, run: Path, threads: int = 2) -> nn.Modul
             # The checkpoint last: whoever finds it finds the weights of its step, too.
             save_weights(average, run / "weights.npz")
             _save(checkpoint, network, average, optimizer, done)
+        if report:
+            report(done, row)
+    if first >= schedule.steps:
+        save_weights(average, run / "weights.npz")  # the same bytes again, where somebody lost them
     return average.eval()
+
+
+def _forget_after(step: int, log: Path) -> None:
+    """Drops the rows that a process wrote before it died without its checkpoint."""
+    rows = log.read_text().splitlines(keepends=True) if log.exists() else []
+    kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]
+    if len(kept) < len(rows):
+        partial = log.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        partial.replace(log)
 
 
 def _groups(network: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:

@@ -7,29 +7,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import tomllib
 from numpy.typing import NDArray
 
+from ..recipe import RECIPES, TASKS, load_recipe
 from ..training import Task
 
 __all__ = ["RECIPES", "TASKS", "StudentTask", "load_recipe", "load_task"]
-
-TASKS = ("detection", "landmarks", "parsing", "expression")
-RECIPES = Path(__file__).parent.parent / "recipes"
 
 
 class StudentTask(Task, Protocol):
     """A task that can also be packed: it gives the crops a quantiser calibrates on."""
 
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]: ...
-
-
-def load_recipe(path: Path) -> dict[str, Any]:
-    """A recipe: task, [student], [schedule], [deploy]."""
-    recipe = tomllib.loads(path.read_text())
-    if recipe.get("task") not in TASKS:
-        raise ValueError(f"{path}: task is {recipe.get('task')!r}; write one of {', '.join(TASKS)}")
-    return recipe
 
 
 def load_task(recipe: dict[str, Any], data: Path, labels: Path, teachers: Path | None = None) -> StudentTask:

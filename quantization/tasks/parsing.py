@@ -39,6 +39,8 @@ class ParsingTask:
     def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
         self._recipe = recipe
         self._size = int(recipe["size"])
+        # Learning at several sizes teaches what a part looks like, not how many pixels it has.
+        self._sizes = [int(size) for size in recipe.get("sizes", [self._size])]
         root = data / "parsing/celebamask_hq"
         found = load_labels(labels, "celebamask")
         self._train: list[_Sample] = []
@@ -67,22 +69,24 @@ class ParsingTask:
         return ParsingNet(self._recipe["widths"], self._recipe["decoder"])
 
     def _matrix(
-        self, box: NDArray[np.float32], jitter: tuple[float, float, float, float]
+        self, box: NDArray[np.float32], jitter: tuple[float, float, float, float], size: int | None = None
     ) -> NDArray[np.float64]:
-        """Frame to crop; ``jitter`` is x, y (of the side), log scale, degrees."""
+        """Frame to crop of ``size``; ``jitter`` is x, y (of the side), log scale, degrees."""
+        size = size or self._size
         side = float(max(box[2:]))
         centre = box[:2] + box[2:] / 2 + np.array(self._recipe["crop"]["shift"]) * side
         side *= float(self._recipe["crop"]["scale"])
         centre = centre + np.array(jitter[:2]) * side
-        scale, radians = self._size / side * np.exp(jitter[2]), np.radians(jitter[3])
+        scale, radians = size / side * np.exp(jitter[2]), np.radians(jitter[3])
         cos, sin = np.cos(radians) * scale, np.sin(radians) * scale
         matrix = np.array([[cos, sin, 0], [-sin, cos, 0]])
-        matrix[:, 2] = (self._size - 1) / 2 - matrix[:, :2] @ centre
+        matrix[:, 2] = (size - 1) / 2 - matrix[:, :2] @ centre
         return matrix
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        images = np.empty((size, self._size, self._size, 3), np.uint8)
-        masks = np.empty((size, self._size, self._size), np.uint8)
+        side = int(rng.choice(self._sizes))
+        images = np.empty((size, side, side, 3), np.uint8)
+        masks = np.empty((size, side, side), np.uint8)
         turned = float(self._recipe["turned"])
         for i in range(size):
             if self._taught and rng.random() < float(self._recipe["taught_share"]):
@@ -95,15 +99,15 @@ class ParsingTask:
                 float(np.clip(rng.normal(0, 0.12), -0.3, 0.35)),
                 angle,
             )
-            matrix = self._matrix(box, jitter)
-            images[i], masks[i] = self._warp(rgb, mask, matrix, int(rng.integers(3)))
+            matrix = self._matrix(box, jitter, side)
+            images[i], masks[i] = self._warp(rgb, mask, matrix, int(rng.integers(3)), side)
             if rng.random() < 0.5:
                 images[i] = images[i, :, ::-1]
                 masks[i] = _flip(masks[i])
             images[i] = augment.degrade(images[i], rng, float(self._recipe["strength"]))
             if rng.random() < 0.2:
                 other = self._train[rng.integers(len(self._train))][0]
-                filler = cv2.resize(other[:200], (self._size, self._size), interpolation=cv2.INTER_AREA)
+                filler = cv2.resize(other[:200], (side, side), interpolation=cv2.INTER_AREA)
                 images[i], hidden = augment.occlude(images[i], rng, filler, (0.05, 0.18))
                 masks[i][hidden > 127] = _UNKNOWN  # what lies there is not annotated
         image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
@@ -117,7 +121,12 @@ class ParsingTask:
             yield (crop.astype(np.float32) - 128) / 128
 
     def _warp(
-        self, rgb: NDArray[np.uint8], mask: NDArray[np.uint8], matrix: NDArray[np.float64], border: int
+        self,
+        rgb: NDArray[np.uint8],
+        mask: NDArray[np.uint8],
+        matrix: NDArray[np.float64],
+        border: int,
+        side: int | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
         if scale < 0.5:
@@ -127,7 +136,7 @@ class ParsingTask:
             local[:, :2] *= 2
         else:
             half, local = rgb, matrix
-        size = (self._size, self._size)
+        size = (side or self._size, side or self._size)
         if border == 0:  # outside is black, as at run time, and annotated as background
             image = cv2.warpAffine(half, local, size, borderValue=(0, 0, 0))
             value = 0

@@ -25,6 +25,6 @@ def test_first_result_within_400_ms_of_process_start(astronaut_path: Path) -> No
         told = json.loads(done.stdout)
         assert told["faces"] == 1
         took.append(told["seconds"] * 1e3)
-    # Processor time, counted from the process's first instruction: on an idle core that is the time on the clock
-    # (`python -m benchmarks.facemesh` measures that), on a busy machine a clock would measure the others.
+    # Processor time, counted from the first instruction: on an idle core that is the time on the clock, which
+    # `python -m benchmarks.facemesh` measures; on a busy machine a clock would measure the others.
     assert min(took) <= 400, f"ms of processor time to the first result: {sorted(round(ms) for ms in took)}"

@@ -20,8 +20,9 @@ from PIL import Image
 
 from edgeface.labels import IBUG68
 from quantization import splits
+from quantization.synthetic import EXPRESSIONS
 
-__all__ = ["Drawn", "Miniature", "colours_at", "draw", "make_data", "mean_face", "write_points"]
+__all__ = ["Drawn", "Miniature", "colours_at", "draw", "make_data", "make_head", "mean_face", "write_points"]
 
 _SKIN = (200, 160, 130)
 _COLOURS = {"left": (255, 0, 0), "right": (0, 255, 0), "mouth": (0, 0, 255)}
@@ -145,7 +146,7 @@ def make_data(root: Path) -> Path:
                 (root / "parsing/celebamask_hq/masks").mkdir(exist_ok=True)
                 mask.save(root / "parsing/celebamask_hq/masks" / (Path(name).stem + ".png"))
     _make_ferplus(root / "expression/ferplus")
-    _make_head(root / "face3d/ict_face_model_light.npz")
+    make_head(root / "face3d/ict_face_model_light.npz")
     return root
 
 
@@ -183,9 +184,8 @@ def _make_ferplus(root: Path) -> None:
         csv.writer(file).writerows([["split", "image", *names], *rows])
 
 
-def _make_head(path: Path) -> None:
-    """An egg with 68 points on its front, in the format of the 3D face."""
-    rows, columns = 24, 48
+def make_head(path: Path, rows: int = 24, columns: int = 48) -> Path:
+    """An egg with 68 points on its front, in the format of the 3D face; its jaw and lids move."""
     up, around = np.meshgrid(
         np.linspace(-1.5, 1.5, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij"
     )
@@ -200,8 +200,41 @@ def _make_head(path: Path) -> None:
     apart = np.linalg.norm(vertices[:, None, :2] - front[None, :, :2], axis=2) + 100 * (
         vertices[:, None, 2] < 0
     )
-    path.parent.mkdir(parents=True)
-    np.savez(path, neutral=vertices.astype(np.float32), triangles=triangles, landmarks68=apart.argmin(0))
+    ids = apart.argmin(0)
+    middle = vertices[triangles].mean(1)
+    material = np.where(middle[:, 2] > 0, 0, 1)
+    for number, eye in ((2, slice(42, 48)), (3, slice(36, 42))):
+        offset = (middle[:, :2] - front[eye, :2].mean(0)) / (1.1, 0.4)
+        material[(middle[:, 2] > 0) & ((offset**2).sum(1) < 1)] = number
+    angle = np.arctan2(middle[:, 0], middle[:, 2])[:, None]
+    at = np.arctan2(vertices[:, 0], vertices[:, 2])[triangles]
+    at = angle + (at - angle + np.pi) % (2 * np.pi) - np.pi  # no triangle spans the seam
+    u = np.where(np.abs(angle) < np.pi / 2, at / np.pi + 0.5, 1 + (at % (2 * np.pi) - np.pi / 2) / np.pi)
+    v = np.arcsin(np.clip(vertices[:, 1] / 10, -1, 1))[triangles] / 3 + 0.5
+    moves = {name: np.zeros_like(vertices) for name in EXPRESSIONS}
+    for name, upper, lower in (("eyeBlinkLeft", (43, 44), (47, 46)), ("eyeBlinkRight", (37, 38), (41, 40))):
+        for i, j in zip(ids[list(upper)], ids[list(lower)], strict=True):
+            moves[name][i] = vertices[j] - vertices[i]
+    moves["jawOpen"][ids[[*range(5, 12), *range(55, 60), 65, 66, 67]], 1] = -1.5
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        neutral=vertices.astype(np.float32),
+        triangles=triangles,
+        landmarks68=ids,
+        identity=np.stack(
+            [vertices * (0.04, 0, 0), vertices * (0, 0.04, 0), vertices[:, ::-1] * (0.03, 0, 0)]
+        ),
+        expression=np.stack(list(moves.values())),
+        expression_names=np.array(
+            [n.replace("eyeBlinkL", "eyeBlink_L").replace("_Left", "_L") for n in moves]
+        ),
+        uv=np.stack([u, v], axis=-1).reshape(-1, 2),
+        uv_triangles=np.arange(3 * len(triangles)).reshape(-1, 3),
+        material=material,
+        material_names=np.array(["M_Face", "M_BackHead", "M_ScleraLeft", "M_ScleraRight"]),
+    )
+    return path
 
 
 def make_labels(folder: Path, parts: dict[str, list[str]]) -> Path:

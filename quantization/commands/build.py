@@ -1,0 +1,77 @@
+"""`build`: the whole way of one recipe, from labels to a graded bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ..card import CardError
+from ..chain import ChainError, Step, only_one, plan, run
+from ..recipe import RecipeError
+from ..steps import Workplace, steps_of
+from ..terms import TermsError
+from . import options
+from .train import watching
+
+__all__ = ["build"]
+
+
+@click.command()
+@options.recipe
+@options.data
+@click.option("--labels", type=options.NEW_FOLDER, help="What `label` writes (default: labels/ in --runs).")
+@options.some_teachers
+@click.option(
+    "--runs", type=options.NEW_FOLDER, default=Path("runs"), show_default=True, help="Where all of it goes."
+)
+@options.bundle
+@options.threads
+@click.option("--frames", default=64, show_default=True, help="Validation photos that parity looks at.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
+def build(
+    recipe: Path,
+    data: Path,
+    labels: Path | None,
+    teachers: Path,
+    runs: Path,
+    bundle: Path,
+    threads: int,
+    frames: int,
+    dry_run: bool,
+) -> None:
+    """Make all that RECIPE says: labels, teacher, training, files, checks, figures, a bundle, a page.
+
+    Whatever is up to date stays; what was cut off is gone on with. --bundle lends its detector to grade
+    landmarks and parsing. Exit code 1 when a gate fails.
+    """
+    stored = labels or runs / "labels"
+    place = Workplace(data, stored, teachers, runs, bundle, threads, frames, click.echo, watching)
+    try:
+        steps = steps_of(recipe, place)
+        if dry_run:
+            _tell(steps, place.states)
+            return
+        with only_one(place.states):
+            run(steps, place.states, click.echo)
+    except (RecipeError, ChainError, TermsError, CardError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _tell(steps: Sequence[Step], states: Path) -> None:
+    planned = plan(steps, states)
+    width = max(len(one.step.name) for one in planned)
+    for one in planned:
+        time = "" if one.seconds is None or one.reason is None else f"  (about {_duration(one.seconds)})"
+        click.echo(f"{one.step.name:<{width}}  {one.reason or 'up to date'}{time}")
+    to_do = [one for one in planned if one.reason is not None]
+    known = [one.seconds for one in to_do if one.seconds is not None]
+    more = "" if len(known) == len(to_do) else f" and {len(to_do) - len(known)} steps of unknown length"
+    click.echo(f"{len(to_do)} of {len(planned)} steps; about {_duration(sum(known))}{more}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,86 @@
+"""The options and arguments that commands share: one name, one default, one meaning each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..recipe import TASKS
+
+__all__ = [
+    "BUNDLE",
+    "FILE",
+    "FOLDER",
+    "HERE",
+    "METRICS",
+    "NEW_FILE",
+    "NEW_FOLDER",
+    "bundle",
+    "data",
+    "file_out",
+    "folder_out",
+    "labels",
+    "model",
+    "only_tasks",
+    "recipe",
+    "some_teachers",
+    "teachers",
+    "threads",
+    "weights",
+]
+
+HERE = Path(__file__).parent.parent
+BUNDLE = HERE.parent / "edgeface" / "models" / "students.bundle"
+METRICS = HERE / "results" / "metrics.json"
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+
+recipe = click.argument("recipe", type=FILE)
+data = click.option(
+    "--data", type=FOLDER, default=Path("../shared/data"), show_default=True, help="The data sets."
+)
+labels = click.option(
+    "--labels", type=NEW_FOLDER, default=Path("runs/labels"), show_default=True, help="What `label` writes."
+)
+weights = click.option(
+    "--weights", type=FOLDER, default=HERE / "weights", help="Folder of TASK.npz, the float networks."
+)
+only_tasks = click.option(
+    "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Only these tasks (default: all)."
+)
+bundle = click.option("--bundle", type=FILE, default=BUNDLE, help="Default: the built-in one.")
+# Two names: a bundle is what is graded today, and other model files may be.
+model = click.option(
+    "--model", "--bundle", "model", type=FILE, default=BUNDLE, help="The bundle (default: the built-in one)."
+)
+threads = click.option("--threads", default=2, show_default=True, help="With 1, the same weights every time.")
+teachers = click.option(
+    "--teachers",
+    type=FOLDER,
+    default=Path("../shared/teachers"),
+    show_default=True,
+    help="The published networks.",
+)
+# Of commands that can do without.
+some_teachers = click.option(
+    "--teachers",
+    type=NEW_FOLDER,
+    default=Path("../shared/teachers"),
+    show_default=True,
+    help="The published networks.",
+)
+
+
+def file_out(default: Path | None, what: str) -> Any:
+    """``--out``: the file to write."""
+    return click.option("--out", type=NEW_FILE, default=default, show_default=bool(default), help=what)
+
+
+def folder_out(default: Path, what: str) -> Any:
+    """``--out``: the folder to write into."""
+    return click.option("--out", type=NEW_FOLDER, default=default, show_default=True, help=what)

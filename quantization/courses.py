@@ -1,0 +1,150 @@
+"""A recipe's training as one thing: what it depends on, its folder, and what is recorded beside the weights.
+
+The folder holds ``checkpoint.pt``, ``log.jsonl``, ``weights.npz`` and ``provenance.json``. A run whose
+inputs are those that ``provenance.json`` names is gone on with; any other is set aside into ``before/`` and
+training begins anew: no checkpoint is ever continued under another recipe, other labels or other data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import splits
+from .provenance import TRAINING, commit, digest, machine, versions, write_json
+from .recipe import LABELLED, RecipeError, check_lists, flat, is_teacher, load_recipe, sets_of
+
+__all__ = ["Course", "differences"]
+
+Report = Callable[[int, Mapping[str, Any] | None], None]
+# They change when and how fast, not what comes out: batches depend on the seed and the step alone.
+_NO_MATTER = ("schedule.workers", "schedule.validate_every")
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """One training: a recipe, where its data, labels and teachers lie, the folder of all runs."""
+
+    path: Path
+    recipe: Mapping[str, Any]
+    data: Path
+    labels: Path
+    teachers: Path
+    run: Path
+
+    @classmethod
+    def of(cls, path: Path, data: Path, labels: Path, teachers: Path, run: Path) -> Course:
+        """The course of a recipe's file.
+
+        Raises:
+            RecipeError: the recipe is not sound, or pins another split list.
+        """
+        recipe = load_recipe(path)
+        check_lists(recipe, path, splits.SPLITS)
+        return cls(path, recipe, data, labels, teachers, run)
+
+    @property
+    def weights(self) -> Path:
+        """What comes out."""
+        return self.run / "weights.npz"
+
+    @property
+    def started(self) -> str | None:
+        """The recipe, beside this one, whose weights it begins with."""
+        return self.recipe["schedule"].get("start")
+
+    def settings(self) -> dict[str, Any]:
+        """All of the recipe that decides about the weights, and the packages that train them."""
+        found = flat(self.recipe, "task", "student", "schedule", "deploy.crop")
+        found = {name: value for name, value in found.items() if name not in _NO_MATTER}
+        return found | {f"package {name}": version for name, version in versions(TRAINING).items()}
+
+    def reads(self) -> dict[str, Path]:
+        """The files that decide about the weights, by what they are."""
+        found = {f"split list {name}": splits.SPLITS / f"{name}.csv" for name in sets_of(self.recipe)}
+        for name in sets_of(self.recipe):
+            if name in LABELLED:
+                found[f"labels {name}"] = self.labels / f"{name}.npz"
+        if "labels lfpw" in found:
+            found["labels lfpw_faces"] = self.labels / "lfpw_faces.npz"
+        for name in self.recipe["student"].get("taught", ()):
+            found[f"maps {name}"] = self.labels / "parsing" / name
+        if self.started:
+            found[f"weights of {self.started}"] = self.run.parent / self.started / "weights.npz"
+        if is_teacher(self.recipe):
+            found["encoder"] = self.teachers / self.recipe["student"]["encoder"]
+        return found
+
+    def train(
+        self, threads: int, report: Report | None = None, say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Trains, or goes on with what was cut off; ``say`` is told when an earlier run is set aside.
+
+        Raises:
+            RecipeError: what it begins with is not there.
+        """
+        missing = [f"{what}, {path}" for what, path in self.reads().items() if not path.exists()]
+        if missing:
+            raise RecipeError(f"{self.path}: not there: {'; '.join(missing)}; `build` makes it")
+        inputs = self.settings() | {what: digest(path) for what, path in self.reads().items()}
+        self._set_aside(inputs, say)
+        from .tasks import load_task
+        from .training import Schedule, fit
+
+        schedule = Schedule(**self.recipe["schedule"])
+        write_json(self.run / "provenance.json", self._provenance(inputs, schedule.seed, threads))
+        task = load_task(dict(self.recipe), self.data, self.labels, self.teachers)
+        fit(task, schedule, self.run, threads, report)
+
+    def _set_aside(self, inputs: Mapping[str, Any], say: Callable[[str], None]) -> None:
+        path = self.run / "provenance.json"
+        known = json.loads(path.read_text())["inputs"] if path.exists() else {}
+        # The checkpoint last: until it is gone, a process that dies here does the same again.
+        there = [n for n in ("log.jsonl", "weights.npz", "checkpoint.pt") if (self.run / n).exists()]
+        if known == inputs or not there:
+            return
+        why = "; ".join(differences(known, inputs)) if known else "nothing says what it was made from"
+        say(f"{self.run}: the earlier run is set aside into before/ ({why})")
+        (self.run / "before").mkdir(exist_ok=True)
+        if path.exists():
+            (self.run / "before" / path.name).write_bytes(path.read_bytes())
+        for name in there:
+            (self.run / name).replace(self.run / "before" / name)
+
+    def _provenance(self, inputs: Mapping[str, Any], seed: int, threads: int) -> dict[str, Any]:
+        import torch
+
+        uncertain = ["another processor or another number of threads may round and add in another order"]
+        if threads > 1:
+            uncertain.append(f"{threads} threads: torch promises no order of additions between them")
+        return {
+            "recipe": self.path.name,
+            "recipe_sha256": digest(self.path),
+            "seed": seed,
+            "threads": threads,
+            "deterministic": threads == 1,
+            "not_deterministic": uncertain,
+            "machine": machine() | {"torch_kernels": torch.backends.cpu.get_cpu_capability()},
+            "packages": versions(TRAINING),
+            "commit": commit(),
+            "inputs": dict(inputs),
+        }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, key by key, in words: values where they are short, for digests only that they differ."""
+    told = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name), now.get(name)
+        if old == new:
+            continue
+        short = all(len(str(value)) < 32 for value in (old, new))
+        told.append(f"{name} {_shown(old)} -> {_shown(new)}" if short else f"{name} changed")
+    return told
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value)

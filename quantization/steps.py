@@ -1,0 +1,248 @@
+"""The steps of one recipe, in order: labels, teachers, trainings, files, checks, figures, bundle, page.
+
+Under the folder of runs: ``NAME/`` is the training of the recipe NAME.toml, ``built/NAME/`` what was made of
+its weights, ``state/`` what each step depended on.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import made, splits
+from .chain import Step
+from .courses import Course, Report
+from .provenance import EXPORT, TRAINING, versions
+from .recipe import LABELLED, RecipeError, flat, holds, is_teacher, sets_of
+
+__all__ = ["Workplace", "steps_of"]
+
+_LOGS = Path(__file__).parent / "logs"
+_LABELLERS = (
+    "yunet_n_640_640.onnx",
+    "yunet_n_320_320.onnx",
+    "mediapipe_face_landmarker.task",
+    "ultralight_version-RFB-320.onnx",
+)
+# What of [deploy] is in the files; the rest is wording of the bundle.
+_FILES = ("deploy.calibration", "deploy.crop", "deploy.head", "deploy.labels", "deploy.precision")
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where everything lies, and how the work is done."""
+
+    data: Path
+    labels: Path
+    teachers: Path
+    runs: Path
+    bundle: Path
+    """Its detector finds the faces of photos when another student than a detector is graded."""
+    threads: int = 1
+    frames: int = 64
+    """Validation photos that parity looks at."""
+    say: Callable[[str], None] = lambda _: None
+    watch: Callable[[str, int], AbstractContextManager[Report | None]] = lambda *_: nullcontext()
+    """Gives what a training of that name and that many steps reports to."""
+
+    def course(self, path: Path) -> Course:
+        """The training of a recipe's file."""
+        return Course.of(path, self.data, self.labels, self.teachers, self.runs / path.stem)
+
+    @property
+    def states(self) -> Path:
+        return self.runs / "state"
+
+
+def steps_of(path: Path, place: Workplace) -> list[Step]:
+    """All steps of a recipe, those it builds on first.
+
+    Raises:
+        RecipeError: it, or a recipe it names, is not sound or not there.
+    """
+    courses = list(_courses(path, place, ()))
+    sets = {name for course in courses for name in sets_of(course.recipe)}
+    steps = [_label(name, place) for name in LABELLED if name in sets]
+    for course in courses:
+        if course.recipe.get("teacher"):
+            teacher = place.course(course.path.with_name(f"{course.recipe['teacher']}.toml"))
+            steps += [_draw_maps(name, teacher, place) for name in course.recipe["student"]["taught"]]
+        steps.append(_train(course, place))
+    if not is_teacher(courses[-1].recipe):
+        steps += _make(courses[-1], place)
+    return list({step.name: step for step in steps}.values())
+
+
+def _courses(path: Path, place: Workplace, above: tuple[str, ...]) -> Iterator[Course]:
+    """The trainings that a recipe builds on, each after those it needs, then its own."""
+    if path.stem in above:
+        raise RecipeError(f"{path}: builds on itself: {' -> '.join((*above, path.stem))}")
+    course = place.course(path)
+    for key, name in (("teacher", course.recipe.get("teacher")), ("schedule.start", course.started)):
+        if name is None:
+            continue
+        other = path.with_name(f"{name}.toml")
+        if not other.exists():
+            near = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml") if p != path))
+            raise RecipeError(f"{path}: {key} is {name!r}; write one of the recipes beside it: {near}")
+        yield from _courses(other, place, (*above, path.stem))
+        if (key == "teacher") != is_teacher(place.course(other).recipe):
+            what = "trains no teacher" if key == "teacher" else "trains a teacher"
+            raise RecipeError(f"{path}: {key} is {name!r}, which {what}")
+    yield course
+
+
+def _label(name: str, place: Workplace) -> Step:
+    def work() -> None:
+        from .label import label_all
+
+        label_all(place.data, place.teachers, place.labels, [name])
+
+    reads = {f"split list {name}": splits.SPLITS / f"{name}.csv"}
+    reads |= {file: place.teachers / file for file in _LABELLERS}
+    writes = {"labels": place.labels / f"{name}.npz"}
+    if name == "lfpw":
+        writes["faces"] = place.labels / "lfpw_faces.npz"
+    else:  # the face mesh's points are fitted on LFPW's
+        reads["labels lfpw"] = place.labels / "lfpw.npz"
+    return Step(f"label {name}", {}, reads, writes, work, adopts=True)
+
+
+def _draw_maps(name: str, teacher: Course, place: Workplace) -> Step:
+    def work() -> None:
+        from .label import label_parsing
+        from .teachers.parsing import labeller
+
+        label_parsing(place.data, place.labels, name, labeller(teacher.recipe, teacher.weights))
+
+    return Step(
+        f"label --parsing {name}",
+        flat(teacher.recipe, "student.size", "student.decoder", "deploy.crop"),
+        {f"labels {name}": place.labels / f"{name}.npz", "teacher's weights": teacher.weights},
+        {"maps": place.labels / "parsing" / name},
+        work,
+    )
+
+
+def _train(course: Course, place: Workplace) -> Step:
+    def work() -> None:
+        with place.watch(course.path.stem, int(course.recipe["schedule"]["steps"])) as report:
+            course.train(place.threads, report, place.say)
+
+    return Step(
+        f"{'teach' if is_teacher(course.recipe) else 'distill'} {course.path.stem}",
+        course.settings(),
+        course.reads(),
+        {"weights": course.weights},
+        work,
+        estimate=lambda: _training_seconds(course),
+        goes_on=True,
+    )
+
+
+def _make(course: Course, place: Workplace) -> list[Step]:
+    """What is made of a student's weights."""
+    stem, recipe = course.path.stem, course.recipe
+    task, gates = recipe["task"], recipe.get("gates", {})
+    student = made.Made(course, place.runs / "built" / stem, place.bundle)
+    files = {name: student.folder / name for name in student.names}
+    tflite, draft = files[student.tflite], student.draft
+    results = student.folder / "results"
+    metrics = results / "metrics.json"
+    trained = {"weights": course.weights}
+    packages = {f"package {name}": version for name, version in versions((*TRAINING, *EXPORT)).items()}
+    borrowed = {} if task in {"detection", "expression"} else {"detector's bundle": place.bundle}
+    held_out = {what: path for what, path in course.reads().items() if what.startswith(("split", "labels"))}
+    floor = flat(recipe, "deploy.min_sqnr_db")
+    once = functools.cache(student.lessons)  # the data is read once for all steps of this process
+
+    def step(name: str, *rest: Any, **more: Any) -> Step:
+        return Step(f"{name} {stem}", *rest, **more)
+
+    return [
+        step(
+            "convert",
+            packages | floor | flat(recipe, *_FILES),
+            trained | held_out,
+            files | {"draft": draft},
+            lambda: student.convert(once()),
+        ),
+        step(
+            "check",
+            {},
+            {"tflite": tflite},
+            {"verdict": student.folder / "check.json"},
+            student.check,
+            gates=lambda: student.unmapped() if gates.get("edgetpu", True) else (),
+        ),
+        step(
+            "parity",
+            packages | floor | {"frames": place.frames},
+            trained | held_out | {"draft": draft},
+            {"parity": student.folder / "parity.json"},
+            lambda: student.parity(once(), place.frames),
+            gates=lambda: student.differing() if gates.get("parity", True) else (),
+        ),
+        step(
+            "evaluate",
+            {},
+            trained | held_out | borrowed | {"draft": draft},
+            {"metrics": metrics, "curves": results / "curves.json"},
+            student.evaluate,
+            gates=lambda: _failed(student, gates),
+            told=lambda: _targets(student, recipe.get("targets", {})),
+        ),
+        step(
+            "bundle",
+            flat(recipe, "deploy.licence", "deploy.description", "seen"),
+            {"draft": draft, "metrics": metrics, "curves": results / "curves.json"} | trained,
+            {"bundle": student.folder / "student.bundle"},
+            lambda: student.pack(student.folder / "student.bundle", metrics),
+        ),
+        step(
+            "report",
+            {},
+            {"bundle": student.folder / "student.bundle", "curves": results / "curves.json"} | trained,
+            {"page": student.folder / "report" / "report.html"},
+            student.report,
+        ),
+    ]
+
+
+def _failed(student: made.Made, gates: Mapping[str, Any]) -> Sequence[str]:
+    found = list(student.lost()) if gates.get("lost", True) else []
+    int8 = student.figures()["int8"]
+    for name, wanted in gates.get("figures", {}).items():
+        value = float(int8.get(name, float("nan")))
+        if not holds(value, wanted):
+            found.append(f"gates.figures.{name}: {value:.4g}, wanted {wanted}")
+    return found
+
+
+def _targets(student: made.Made, targets: Mapping[str, str]) -> Iterator[str]:
+    int8 = student.figures()["int8"]
+    for name, wanted in targets.items():
+        value = float(int8.get(name, float("nan")))
+        yield f"target {name} {wanted}: {value:.4g}, {'reached' if holds(value, wanted) else 'not reached'}"
+
+
+def _training_seconds(course: Course) -> float | None:
+    """From the log of this run, or of the recipe's last published one: time a step, times the steps left."""
+    own = course.run / "log.jsonl"
+    log = own if own.exists() else _LOGS / f"{course.path.stem}.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    if not rows:
+        return None
+    seconds, last = 0.0, 0.0
+    for row in rows:  # a resumed run counts its seconds anew
+        seconds += row["seconds"] - (last if row["seconds"] >= last else 0.0)
+        last = row["seconds"]
+    left = int(course.recipe["schedule"]["steps"])
+    if own.exists() and (course.run / "checkpoint.pt").exists():
+        left = max(0, left - rows[-1]["step"])
+    return seconds / rows[-1]["step"] * left
