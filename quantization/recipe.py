@@ -92,7 +92,7 @@ def _need(key: Key) -> Key:
 _SHARE, _AMOUNT = Key("number", least=0, most=1), Key("number", least=0)
 _COUNT, _TEXT, _FLAG = Key("whole", least=1), Key("text"), Key("flag")
 _WIDTHS = Key("list", True, of=_COUNT)
-_SCENES = ("photo", "mosaic", "pasted", "natural", "bystander", "smallest", "soft", "strength", "profile")
+_SCENES = ("photo", "mosaic", "pasted", "natural", "bystander", "smallest", "soft", "strength")
 _CROP = {
     "scale": Key("number", True, least=0.1),
     "shift": Key("list", True, of=Key("number", least=-2, most=2), count=2),

@@ -19,7 +19,7 @@ from .datasets import celebamask, lfpw
 from .label import load_labels
 from .splits import parts
 
-__all__ = ["Cutout", "Mix", "Scene", "SceneMaker", "turned_away"]
+__all__ = ["Cutout", "Mix", "Scene", "SceneMaker"]
 
 Array = NDArray[np.float32]
 _CUTOUT = 176  # longest side kept of a cut-out
@@ -106,7 +106,6 @@ class Mix:
     smallest: float = 9.5  # side of a pasted face, pixels
     soft: float = 0.0  # of the pasted heads: out of focus
     strength: float = 1.0  # of the picture's degradation
-    profile: float = 0.0  # how much more often than a frontal head a profile is drawn; bystanders' too
 
 
 class SceneMaker:
@@ -117,14 +116,8 @@ class SceneMaker:
         self._photos = self._load_photos(data, labels)
         # Photos with bystanders are few and have the hard faces.
         crowd = np.array([1.0 + 1.5 * (np.count_nonzero(p.scores > _SURE) > 1) for p in self._photos])
-        if self._mix.profile:
-            crowd += [
-                self._mix.profile / 4 * turned_away(p.points[p.scores > _SURE]).max() for p in self._photos
-            ]
         self._weights = crowd / crowd.sum() if self._mix.bystander else np.full(len(crowd), 1 / len(crowd))
         self._cutouts = self._load_cutouts(data, labels)
-        turned = 1 + self._mix.profile * turned_away(np.stack([c.points for c in self._cutouts]))
-        self._cutout_weights = turned / turned.sum()
 
     def draw(self, rng: np.random.Generator) -> Scene:
         """One scene."""
@@ -162,8 +155,7 @@ class SceneMaker:
         else:
             chosen = int(np.argmax(photo.boxes[:, 3] * sure))
             if self._mix.bystander and rng.random() < self._mix.bystander:
-                weights = 1 + self._mix.profile * turned_away(photo.points[sure])
-                chosen = int(rng.choice(np.flatnonzero(sure), p=weights / weights.sum()))
+                chosen = int(rng.choice(np.flatnonzero(sure)))
             side = float(np.exp(rng.uniform(np.log(11), np.log(0.95 * height))))
             scale = side / float(photo.boxes[chosen, 3])
             angle = float(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
@@ -202,7 +194,7 @@ class SceneMaker:
         """Heads on a background (or on a photo that has faces already), the later in front of the earlier."""
         scene = Scene(self._background(rng)) if rng.random() < 0.8 else self._photo(rng)
         for _ in range(count):
-            cutout = self._cutouts[rng.choice(len(self._cutouts), p=self._cutout_weights)]
+            cutout = self._cutouts[rng.integers(len(self._cutouts))]
             top = 0.95 if count == 1 else 0.5
             side = float(np.exp(rng.uniform(np.log(self._mix.smallest), np.log(top * self.height))))
             scale = side / float(cutout.box[3])
@@ -333,9 +325,7 @@ class SceneMaker:
         ):
             found = load_labels(labels, split)
             rows = [i for i in range(len(found.names)) if found.parts[i] == "train" and found.scores[i] > 0.8]
-            rare = turned_away(found.keypoints) * bool(self._mix.profile)
-            every = 3 if split in {"utkface", "youtube_faces"} else 1
-            for i in (r for k, r in enumerate(rows) if k % every == 0 or rare[r] > 0.2):
+            for i in rows[:: 3 if split in {"utkface", "youtube_faces"} else 1]:
                 rgb = lfpw.load_photo(data / folder, str(found.names[i]))
                 if split == "celebamask":
                     mask = celebamask.load_mask(data / "parsing/celebamask_hq", str(found.names[i]))
@@ -344,34 +334,7 @@ class SceneMaker:
                 else:
                     alpha = _oval(rgb.shape[:2], found.boxes[i])
                 cutouts.append(_shrink(rgb, alpha, found.boxes[i], found.keypoints[i]))
-        return cutouts + (self._bystanders() if self._mix.profile else [])
-
-    def _bystanders(self) -> list[Cutout]:
-        """Heads of the photos themselves that are turned away: the other sets, aligned, have hardly any."""
-        heads = []
-        for photo in self._photos:
-            rgb = photo.rgb.levels[0]
-            turned = turned_away(photo.points)
-            for i in np.flatnonzero((photo.scores > _SURE) & (turned > 0.2) & (photo.boxes[:, 3] >= 24)):
-                box = photo.boxes[i]
-                low = np.maximum(box[:2] - 0.6 * box[2:], 0).astype(int)
-                high = np.minimum(box[:2] + 1.6 * box[2:], rgb.shape[1::-1]).astype(int)
-                piece = rgb[low[1] : high[1], low[0] : high[0]]
-                local = np.concatenate([box[:2] - low, box[2:]]).astype(np.float32)
-                heads.append(_shrink(piece, _oval(piece.shape[:2], local), local, photo.points[i] - low))
-        return heads
-
-
-def turned_away(points: Array) -> Array:
-    """How far heads look aside, float32 [N]: 0 up to about 25 degrees of yaw, 1 in profile.
-
-    From five points [N, 5, 2]: where the nose lies along the line between the eyes, in units of their
-    distance.
-    """
-    across = points[:, 1] - points[:, 0]
-    apart = np.maximum((across**2).sum(1), 1e-3)
-    aside = np.abs(((points[:, 2] - points[:, :2].mean(1)) * across).sum(1)) / apart
-    return np.clip((aside - 0.25) / 0.45, 0, 1).astype(np.float32)
+        return cutouts
 
 
 def _oval(shape: tuple[int, int], box: Array) -> NDArray[np.uint8]:

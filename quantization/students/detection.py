@@ -35,20 +35,20 @@ class DetectionNet(nn.Module):
     in units of two strides.
 
     A feature pyramid (Lin et al., 2017) with bilinear upsampling; anchor-free, one prediction per cell as in
-    FCOS. The stem looks at patches of 4 x 4 pixels: two convolutions of stride two with few channels took a
-    fifth of the whole net's time, four times as long, and the time went to deeper stages instead.
+    FCOS.
     """
 
     outputs = tuple(f"{kind}_{s}" for s in STRIDES for kind in ("score", "box", "kps"))
 
     def __init__(
-        self, widths: Sequence[int] = (32, 32, 64, 96), blocks: Sequence[int] = (1, 3, 2), neck: int = 32
+        self, widths: Sequence[int] = (8, 16, 32, 64, 96), blocks: Sequence[int] = (1, 2, 1), neck: int = 32
     ):
         super().__init__()
-        stem, *levels = widths
-        self.stem = ConvBnRelu(3, stem, kernel=4, stride=4, padding=0)
+        stem, second, *levels = widths
+        self.stem = nn.Sequential(ConvBnRelu(3, stem, stride=2), ConvBnRelu(stem, second, stride=2))
         self.stages = nn.ModuleList(
-            stage(before, after, count) for before, after, count in zip(widths, levels, blocks, strict=False)
+            stage(before, after, count)
+            for before, after, count in zip([second, *levels], levels, blocks, strict=False)
         )
         self.lateral = nn.ModuleList(ConvBnRelu(width, neck, kernel=1) for width in levels)
         self.heads = nn.ModuleList(_LevelHead(neck, s) for s in STRIDES)

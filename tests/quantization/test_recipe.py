@@ -24,7 +24,7 @@ from quantization.recipe import (
 pytestmark = pytest.mark.workshop
 
 ALL = sorted(RECIPES.glob("*.toml"))
-TEXT = (RECIPES / "expression.toml").read_text()
+TEXT = (RECIPES / "expression.toml").read_text().split("[targets]")[0]  # some tests write their own
 
 
 @pytest.fixture
