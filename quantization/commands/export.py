@@ -18,7 +18,7 @@ __all__ = ["calibrate", "check", "convert", "pack", "parity"]
 
 @click.command()
 @click.argument("source")
-@options.data
+@options.some_data
 @options.labels
 @options.weights
 @click.option("--images", type=options.FOLDER, help="Of an .onnx: photos like those that it will see.")

@@ -25,6 +25,7 @@ __all__ = [
     "model",
     "only_tasks",
     "recipe",
+    "some_data",
     "some_teachers",
     "teachers",
     "threads",
@@ -67,6 +68,9 @@ teachers = click.option(
     help="The published networks.",
 )
 # Of commands that can do without.
+some_data = click.option(
+    "--data", type=NEW_FOLDER, default=Path("../shared/data"), show_default=True, help="The data sets."
+)
 some_teachers = click.option(
     "--teachers",
     type=NEW_FOLDER,
