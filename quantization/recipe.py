@@ -92,7 +92,8 @@ def _need(key: Key) -> Key:
 _SHARE, _AMOUNT = Key("number", least=0, most=1), Key("number", least=0)
 _COUNT, _TEXT, _FLAG = Key("whole", least=1), Key("text"), Key("flag")
 _WIDTHS = Key("list", True, of=_COUNT)
-_SCENES = ("photo", "mosaic", "pasted", "natural", "bystander", "smallest", "soft", "strength")
+_MIX = ("photo", "mosaic", "pasted", "natural", "bystander", "smallest", "soft", "strength", "hard")
+_SCENES = dict.fromkeys(_MIX, _AMOUNT) | {"rendered": Key("whole", least=0)}
 _CROP = {
     "scale": Key("number", True, least=0.1),
     "shift": Key("list", True, of=Key("number", least=-2, most=2), count=2),
@@ -117,7 +118,7 @@ _STUDENTS: Mapping[str, Mapping[str, Key]] = {
         "blocks": _WIDTHS,
         "neck": _need(_COUNT),
         "quality_floor": _need(_SHARE),
-        "scenes": Key("table", True, of=dict.fromkeys(_SCENES, _AMOUNT)),
+        "scenes": Key("table", True, of=_SCENES),
         "smallest": _need(_AMOUNT),
     },
     "landmarks": {

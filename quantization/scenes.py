@@ -15,62 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import augment
-from .datasets import celebamask, lfpw
-from .label import load_labels
+from .cutouts import Cutout, Pyramid, bystanders, hardness, portraits, rendered
+from .datasets import lfpw
 from .splits import parts
 
-__all__ = ["Cutout", "Mix", "Scene", "SceneMaker"]
+__all__ = ["Mix", "Scene", "SceneMaker"]
 
 Array = NDArray[np.float32]
-_CUTOUT = 176  # longest side kept of a cut-out
 _SURE = 0.6  # a teacher's score from which a face is taught
-
-
-@dataclass(frozen=True, slots=True)
-class _Pyramid:
-    """An image at full, half, quarter and eighth size: shrinking it neither aliases nor costs much."""
-
-    levels: tuple[NDArray[np.uint8], ...]
-
-    @classmethod
-    def of(cls, image: NDArray[np.uint8]) -> _Pyramid:
-        rows, columns = image.shape[0] // 8 * 8, image.shape[1] // 8 * 8  # so that every level halves exactly
-        levels = [np.ascontiguousarray(image[:rows, :columns])]
-        for _ in range(3):
-            levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-        return cls(tuple(levels))
-
-    def warp(
-        self,
-        matrix: NDArray[np.float64],
-        size: tuple[int, int],
-        border: int = cv2.BORDER_CONSTANT,
-        under: NDArray[np.uint8] | None = None,
-    ) -> NDArray[np.uint8]:
-        """The image through ``matrix`` (of its full size), sampled from the level just large enough."""
-        scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
-        k = int(np.clip(np.floor(np.log2(1 / max(scale, 1e-6)) + 0.2), 0, 3))
-        return cv2.warpAffine(
-            self.levels[k], _after_resize(matrix, 2.0**k), size, dst=under, borderMode=border
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Cutout:
-    """A head with an alpha mask, its box (x, y, width, height) and five points."""
-
-    rgb: _Pyramid
-    alpha: _Pyramid
-    box: Array
-    points: Array
+_LEAST = 20  # pixels, of a bystander's head that is cut out
 
 
 @dataclass(frozen=True, slots=True)
 class _Photo:
-    rgb: _Pyramid
+    rgb: Pyramid
     boxes: Array
     scores: Array
     points: Array
+    hard: Array
 
 
 @dataclass(slots=True)
@@ -106,6 +68,8 @@ class Mix:
     smallest: float = 9.5  # side of a pasted face, pixels
     soft: float = 0.0  # of the pasted heads: out of focus
     strength: float = 1.0  # of the picture's degradation
+    hard: float = 0.0  # how much more often than an easy face the hardest is drawn; bystanders' heads too
+    rendered: int = 0  # heads in profile that the 3D model gives
 
 
 class SceneMaker:
@@ -116,8 +80,18 @@ class SceneMaker:
         self._photos = self._load_photos(data, labels)
         # Photos with bystanders are few and have the hard faces.
         crowd = np.array([1.0 + 1.5 * (np.count_nonzero(p.scores > _SURE) > 1) for p in self._photos])
-        self._weights = crowd / crowd.sum() if self._mix.bystander else np.full(len(crowd), 1 / len(crowd))
-        self._cutouts = self._load_cutouts(data, labels)
+        crowd += [self._mix.hard / 4 * p.hard[p.scores > _SURE].max() for p in self._photos]
+        self._weights = _shares(crowd if self._mix.bystander else np.ones(len(crowd)))
+        self._cutouts = portraits(data, labels, every=1 if self._mix.hard else 3)
+        if self._mix.rendered:
+            self._cutouts += rendered(data, self._mix.rendered)
+        for photo in self._photos if self._mix.hard else ():
+            few = (photo.scores > _SURE) & (photo.boxes[:, 3] >= _LEAST)
+            few &= (photo.hard > 0.2) | (np.arange(len(few)) != np.argmax(photo.boxes[:, 3]))
+            self._cutouts += bystanders(
+                photo.rgb.levels[0], photo.boxes[few], photo.points[few], photo.hard[few]
+            )
+        self._cutout_weights = _shares(1 + self._mix.hard * np.array([c.hard for c in self._cutouts]))
 
     def draw(self, rng: np.random.Generator) -> Scene:
         """One scene."""
@@ -155,7 +129,8 @@ class SceneMaker:
         else:
             chosen = int(np.argmax(photo.boxes[:, 3] * sure))
             if self._mix.bystander and rng.random() < self._mix.bystander:
-                chosen = int(rng.choice(np.flatnonzero(sure)))
+                weights = _shares(1 + self._mix.hard * photo.hard[sure])
+                chosen = int(rng.choice(np.flatnonzero(sure), p=weights))
             side = float(np.exp(rng.uniform(np.log(11), np.log(0.95 * height))))
             scale = side / float(photo.boxes[chosen, 3])
             angle = float(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
@@ -194,7 +169,7 @@ class SceneMaker:
         """Heads on a background (or on a photo that has faces already), the later in front of the earlier."""
         scene = Scene(self._background(rng)) if rng.random() < 0.8 else self._photo(rng)
         for _ in range(count):
-            cutout = self._cutouts[rng.integers(len(self._cutouts))]
+            cutout = self._cutouts[rng.choice(len(self._cutouts), p=self._cutout_weights)]
             top = 0.95 if count == 1 else 0.5
             side = float(np.exp(rng.uniform(np.log(self._mix.smallest), np.log(top * self.height))))
             scale = side / float(cutout.box[3])
@@ -311,63 +286,19 @@ class SceneMaker:
             mine = names == name
             if mine.any() and scores[mine].max() > _SURE:
                 photos.append(
-                    _Photo(_Pyramid.of(lfpw.load_photo(root, name)), boxes[mine], scores[mine], points[mine])
+                    _Photo(
+                        Pyramid.of(lfpw.load_photo(root, name)),
+                        boxes[mine],
+                        scores[mine],
+                        points[mine],
+                        hardness(points[mine], scores[mine]),
+                    )
                 )
         return photos
 
-    def _load_cutouts(self, data: Path, labels: Path) -> list[Cutout]:
-        cutouts = []
-        for split, folder in (
-            ("celebamask", "parsing/celebamask_hq/images"),
-            ("celeba_hq", "parsing/celeba_hq_unlabelled"),
-            ("utkface", "unlabelled/utkface"),
-            ("youtube_faces", "landmarks/youtube_faces_68/images"),
-        ):
-            found = load_labels(labels, split)
-            rows = [i for i in range(len(found.names)) if found.parts[i] == "train" and found.scores[i] > 0.8]
-            for i in rows[:: 3 if split in {"utkface", "youtube_faces"} else 1]:
-                rgb = lfpw.load_photo(data / folder, str(found.names[i]))
-                if split == "celebamask":
-                    mask = celebamask.load_mask(data / "parsing/celebamask_hq", str(found.names[i]))
-                    alpha = ((mask > 0) & ((mask != 18) | (i % 2 == 0))).astype(np.uint8) * 255
-                    alpha = cv2.GaussianBlur(alpha, (0, 0), 1.5)
-                else:
-                    alpha = _oval(rgb.shape[:2], found.boxes[i])
-                cutouts.append(_shrink(rgb, alpha, found.boxes[i], found.keypoints[i]))
-        return cutouts
 
-
-def _oval(shape: tuple[int, int], box: Array) -> NDArray[np.uint8]:
-    alpha = np.zeros(shape, np.uint8)
-    centre = box[:2] + box[2:] / 2
-    axes = (float(box[2]) * 0.75, float(box[3]) * 0.68)
-    cv2.ellipse(
-        alpha,
-        (round(float(centre[0])), round(float(centre[1]))),
-        (round(axes[0]), round(axes[1])),
-        0,
-        0,
-        360,
-        255,
-        -1,
-    )
-    alpha[:, :3] = alpha[:, -3:] = 0
-    alpha[:3], alpha[-3:] = 0, 0
-    return cv2.GaussianBlur(alpha, (0, 0), 0.03 * float(box[3]))
-
-
-def _shrink(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], box: Array, points: Array) -> Cutout:
-    scale = min(1.0, _CUTOUT / max(rgb.shape[:2]))
-    size = (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale))
-    rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
-    low = (box[:2] + 0.5) * scale - 0.5
-    return Cutout(
-        _Pyramid.of(rgb),
-        _Pyramid.of(alpha),
-        np.concatenate([low, box[2:] * scale]).astype(np.float32),
-        ((points + 0.5) * scale - 0.5).astype(np.float32),
-    )
+def _shares(weights: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.asarray(weights, np.float64) / np.sum(weights, dtype=np.float64)
 
 
 def _turn(scale: float, angle: float, middle: Array, target: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -376,14 +307,6 @@ def _turn(scale: float, angle: float, middle: Array, target: NDArray[np.float64]
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     matrix[:, 2] = target - matrix[:, :2] @ middle
     return matrix
-
-
-def _after_resize(matrix: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """The matrix for an image shrunk by ``factor``: its pixel x is factor * (x + 0.5) - 0.5 of before."""
-    out = matrix.copy()
-    out[:, 2] += matrix[:, :2] @ np.full(2, 0.5 * factor - 0.5)
-    out[:, :2] *= factor
-    return out
 
 
 def _turn_box(box: Array, matrix: NDArray[np.float64], scale: float, angle: float) -> Array:

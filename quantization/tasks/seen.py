@@ -117,11 +117,17 @@ _Loaded = tuple[dict[str, str], dict[str, str]]
 
 
 def _detection(student: Mapping[str, Any]) -> _Loaded:
+    scenes = student["scenes"]
     data = {"lfpw": f"{_count('lfpw', 'train')} photos"}
     for name in ("celebamask", "celeba_hq", "utkface", "youtube_faces"):
-        share = " of every third of" if name in {"utkface", "youtube_faces"} else " of"
-        data[name] = f"heads cut out{share} {_count(name, 'train')} pictures"
-    return data, {"yunet": "boxes and five points"}
+        thinned = name in {"utkface", "youtube_faces"} and not scenes.get("hard")
+        data[name] = (
+            f"heads cut out of{' every third of' if thinned else ''} {_count(name, 'train')} pictures"
+        )
+    teachers = {"yunet": "boxes and five points"}
+    if count := scenes.get("rendered"):
+        teachers["face3d"] = f"{count} rendered heads in profile, with their boxes and points"
+    return data, teachers
 
 
 def _landmarks(student: Mapping[str, Any]) -> _Loaded:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantization.scenes import Scene, SceneMaker, _hide, _Pyramid, _shrink, _turn, _turn_box
+from quantization.cutouts import Pyramid, _shrink, hardness, rendered
+from quantization.scenes import Mix, Scene, SceneMaker, _hide, _turn, _turn_box
 from tests.quantization.miniature import colours_at, draw
 
 pytestmark = pytest.mark.workshop
@@ -38,7 +39,7 @@ def middle_of_light(image):
 @given(x=st.floats(150, 450), y=st.floats(120, 350), scale=st.floats(0.06, 2.5), angle=angles)
 def test_a_point_lands_where_the_picture_of_it_lands(x, y, scale, angle):
     matrix = _turn(scale, angle, np.array([300.0, 240.0]), np.array([320.0, 240.0]))
-    image = _Pyramid.of(spot(x, y, max(2.5, 2.5 / scale))).warp(matrix, (640, 480))
+    image = Pyramid.of(spot(x, y, max(2.5, 2.5 / scale))).warp(matrix, (640, 480))
     there = matrix[:, :2] @ (x, y) + matrix[:, 2]
     if ((there > 20) & (there < (620, 460))).all():
         assert np.abs(middle_of_light(image) - there).max() < 0.12
@@ -68,7 +69,7 @@ def test_the_box_of_a_turned_face_is_the_box_of_its_ellipse(w, h, scale, angle):
 @given(seed=st.integers(0, 50), side=st.floats(60, 300))
 def test_a_cutout_carries_its_points_along(seed, side):
     face = draw(seed, 520, 400, side)
-    cutout = _shrink(face.rgb, np.full(face.rgb.shape[:2], 255, np.uint8), face.box, face.keypoints)
+    cutout = _shrink(face.rgb, np.full(face.rgb.shape[:2], 255, np.uint8), face.box, face.keypoints, 0.0)
     assert max(cutout.rgb.levels[0].shape) <= 176
     picked = [0, 1, 3, 4]  # the nose has no colour of its own
     assert colours_at(cutout.rgb.levels[0], cutout.points[picked]) == "rgbb"
@@ -189,3 +190,43 @@ def test_a_background_shows_no_face(maker):
 def test_only_training_photos_are_in_memory(maker):
     assert len(maker._photos) == 6
     assert len(maker._cutouts) == 4 + 3 + 1 + 2  # of the last two sets every third
+
+
+@pytest.mark.parametrize(
+    ("nose", "score", "least", "most"),
+    [
+        (0.5, 0.95, 0.0, 0.0),  # frontal, and the teacher is sure
+        (0.5, 0.83, 0.45, 0.55),
+        (0.5, 0.60, 1.0, 1.0),
+        (1.3, 0.95, 1.0, 1.0),  # the nose beside both eyes: a profile
+    ],
+)
+def test_a_face_is_hard_by_doubt_or_by_looking_aside(nose, score, least, most):
+    five = np.array([[[0, 0], [10, 0], [10 * nose, 6], [2, 12], [8, 12]]], np.float32)
+    assert least <= hardness(five, np.array([score], np.float32))[0] <= most
+
+
+def test_hard_faces_are_drawn_more_often(miniature):
+    with miniature.split():
+        easy, hard = (
+            SceneMaker(miniature.data, miniature.labels, WIDTH, HEIGHT, Mix(bystander=0.5, hard=amount))
+            for amount in (0.0, 8.0)
+        )
+    assert len(hard._cutouts) > len(easy._cutouts)  # all portraits, and whoever stands beside
+    for maker in (easy, hard):
+        assert maker._cutout_weights.sum() == pytest.approx(1)
+        assert maker._weights.sum() == pytest.approx(1)
+    by_hardness = np.argsort([c.hard for c in hard._cutouts])
+    assert hard._cutout_weights[by_hardness[-1]] >= hard._cutout_weights[by_hardness[0]]
+
+
+def test_rendered_heads_look_aside(shared_data):
+    heads = rendered(shared_data, 6)
+    for head in heads:
+        assert head.hard == 1.0
+        assert head.box[2] / head.box[3] < 0.95  # a profile is narrow
+        x, y, w, h = head.box.round().astype(int)
+        inside = head.alpha.levels[0][y : y + h, x : x + w]
+        assert 0.5 < (inside > 128).mean() < 1
+    again = rendered(shared_data, 2)
+    assert (again[1].rgb.levels[0] == heads[1].rgb.levels[0]).all()
