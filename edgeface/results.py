@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeface.errors import ArgumentError
-from edgeface.labels import FER8, IBUG68, convert_labels, parsing_scheme
+from edgeface.labels import FER8, IBUG68, convert_labels, lay_over, parsing_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ class _Result:
     __slots__ = ()
 
     def _values(self) -> tuple[Any, ...]:
-        values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+        values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]  # every subclass is a dataclass
         return tuple(dict(v) if isinstance(v, MappingProxyType) else v for v in values)
 
     def __eq__(self, other: object) -> bool:
@@ -82,7 +82,7 @@ class _Result:
             for a, b in zip(self._values(), other._values(), strict=True)
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # Python's own way to say unhashable
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), self._values()
@@ -199,41 +199,6 @@ class Landmarks(_Result):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Between:
-    """Along one axis: the pixels that a row of cells covers, and the cells whose centres they lie between."""
-
-    pixels: slice
-    low: NDArray[np.intp]
-    high: NDArray[np.intp]
-    share: NDArray[np.float64]
-    """Of the higher cell; the lower one has the rest."""
-
-    @classmethod
-    def of(cls, pixels: int, start: float, length: float, cells: int) -> _Between:
-        place = (np.arange(pixels) - start) * (cells / length)  # cell j spans j to j + 1
-        inside = np.flatnonzero((place >= 0) & (place < cells))
-        first, last = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
-        centred = place[first:last] - 0.5
-        low = np.floor(centred).astype(np.intp)
-        return cls(slice(first, last), np.maximum(low, 0), np.minimum(low + 1, cells - 1), centred - low)
-
-
-def _blended(labels: NDArray[np.uint8], down: _Between, across: _Between) -> NDArray[np.uint8]:
-    corners = [
-        labels[rows][:, columns] for rows in (down.low, down.high) for columns in (across.low, across.high)
-    ]
-    blended = corners[0].copy()
-    # Most pixels lie between four cells of one label; only the others are weighed.
-    mixed = np.nonzero((corners[1] != blended) | (corners[2] != blended) | (corners[3] != blended))
-    y, x = down.share[mixed[0]], across.share[mixed[1]]
-    shares = np.stack([(1 - y) * (1 - x), (1 - y) * x, y * (1 - x), y * x])
-    names = np.stack([corner[mixed] for corner in corners])
-    votes = np.stack([(shares * (names == name)).sum(axis=0) for name in names])
-    blended[mixed] = np.take_along_axis(names, votes.argmax(axis=0)[np.newaxis], axis=0)[0]
-    return blended
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsingMap(_Result):
     """A class per cell of a grid laid over a box of the frame.
@@ -297,11 +262,8 @@ class ParsingMap(_Result):
             raise ArgumentError(
                 f"a frame of {width} x {height} pixels does not exist: pass (height, width) above 0"
             )
-        down = _Between.of(height, self.bbox.y, self.bbox.height, self.labels.shape[0])
-        across = _Between.of(width, self.bbox.x, self.bbox.width, self.labels.shape[1])
-        frame = np.zeros((height, width), dtype=np.uint8)
-        frame[down.pixels, across.pixels] = _blended(self.labels, down, across)
-        return frame
+        box = (self.bbox.x, self.bbox.y, self.bbox.width, self.bbox.height)
+        return lay_over(self.labels, box, (height, width))
 
     def as_scheme(self, name: str, lossy: bool = False) -> ParsingMap:
         """Return the same map in another scheme ("lapa", "ibug11", "ibug14", "easyportrait", ...).

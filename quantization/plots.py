@@ -21,14 +21,12 @@ __all__ = [
     "Plot",
     "bars",
     "confusion",
-    "cumulative_errors",
+    "curve",
     "draw",
     "frontier",
     "int8_cost",
     "learning",
-    "precision_recall",
     "reliability",
-    "risk_coverage",
 ]
 
 Kinds = Mapping[str, Any]  # "int8", "fp32", "teacher": what there is of each
@@ -76,7 +74,7 @@ def draw(plot: Plot, dark: bool = False) -> bytes:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{100 * value:.1f} %"  # noqa: PLR0124  # NaN
+    return "-" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
 
 
 def _listed(values: Mapping[str, str]) -> str:
@@ -119,73 +117,71 @@ def learning(
     return Plot(f"{task}-{name}", name.capitalize().replace("-", " "), alt, table, paint)
 
 
-def _lines(
-    name: str,
-    title: str,
-    labels: tuple[str, str],
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float | None]]],
-    legend: Mapping[str, str],
-    alt: str,
-    every: int,
-) -> Plot:
-    """One line per kind, both axes in percent, the same places in the table for all."""
+@dataclass(frozen=True, slots=True)
+class _Curve:
+    """What one of `_CURVES` shows: names of the two rows, axes, the figure in its legend, and in words."""
+
+    title: str
+    rows: tuple[str, str]
+    axes: tuple[str, str]
+    figure: str
+    alt: str
+    every: int  # row that the table tells
+
+
+_CURVES = {
+    "ced": _Curve(
+        "Cumulative errors",
+        ("threshold", "share"),
+        ("NME by the outer eye corners", "faces not above it"),
+        "AUC {:.1%}",
+        "Cumulative error distribution up to an NME of 10 %; area under it",
+        10,
+    ),
+    "precision-recall": _Curve(
+        "Precision and recall at IoU 0.5",
+        ("recall", "precision"),
+        ("recall", "precision"),
+        "AP {:.1%}",
+        "Precision over recall at IoU 0.5; average precision",
+        10,
+    ),
+    "risk-coverage": _Curve(
+        "Risk and coverage",
+        ("coverage", "risk"),
+        ("answered, the surest first", "of these wrong"),
+        "AURC {:.4f}",
+        "Share of wrong answers among the surest; area under it",
+        20,
+    ),
+}
+
+
+def curve(task: str, which: str, kinds: Kinds, figure: Mapping[str, float]) -> Plot:
+    """A line per kind, both axes in percent, the same places in the table for all.
+
+    ``which``: ``ced`` (Cumulative Error Distribution), ``precision-recall`` or ``risk-coverage``;
+    ``figure``: AUC10, AP at IoU 0.5 or AURC per kind.
+    """
+    told = _CURVES[which]
+    lines = {kind: tuple(rows[name] for name in told.rows) for kind, rows in kinds.items()}
+    legend = {kind: told.figure.format(figure[kind]).replace("%", " %") for kind in kinds}
 
     def paint(axes: Axes, theme: Mapping[str, str]) -> None:
         for kind, (x, y) in lines.items():
             values = np.array(y, np.float64)
             axes.plot(x, values, _LINES[kind], color=theme[kind], label=f"{kind} ({legend[kind]})", lw=2)
-        axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, None), ylim=(0, None))
+        axes.set(xlabel=told.axes[0], ylabel=told.axes[1], xlim=(0, None), ylim=(0, None))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
         axes.grid()
         axes.legend()
 
-    table: list[Sequence[str]] = [("", labels[0], labels[1])]
+    table: list[Sequence[str]] = [("", *told.axes)]
     for kind, (x, y) in lines.items():
-        table += [(kind, _percent(a), _percent(b)) for a, b in list(zip(x, y, strict=True))[::every]]
-    return Plot(name, title, alt, table, paint)
-
-
-def cumulative_errors(task: str, kinds: Kinds, area: Mapping[str, float]) -> Plot:
-    """The CED curve; ``area``: AUC10 per kind."""
-    legend = {k: f"AUC {_percent(area[k])}" for k in kinds}
-    return _lines(
-        f"{task}-ced",
-        "Cumulative errors",
-        ("NME by the outer eye corners", "faces not above it"),
-        {k: (v["threshold"], v["share"]) for k, v in kinds.items()},
-        legend,
-        f"Cumulative error distribution up to an NME of 10 %; area under it: {_listed(legend)}.",
-        10,
-    )
-
-
-def precision_recall(task: str, kinds: Kinds, ap: Mapping[str, float]) -> Plot:
-    """Precision over recall at IoU 0.5; ``ap``: AP at that IoU per kind."""
-    legend = {k: f"AP {_percent(ap[k])}" for k in kinds}
-    return _lines(
-        f"{task}-precision-recall",
-        "Precision and recall at IoU 0.5",
-        ("recall", "precision"),
-        {k: (v["recall"], v["precision"]) for k, v in kinds.items()},
-        legend,
-        f"Precision over recall at IoU 0.5; average precision: {_listed(legend)}.",
-        10,
-    )
-
-
-def risk_coverage(task: str, kinds: Kinds, aurc: Mapping[str, float]) -> Plot:
-    """Share of wrong answers over the share answered, surest first."""
-    legend = {k: f"AURC {aurc[k]:.4f}" for k in kinds}
-    return _lines(
-        f"{task}-risk-coverage",
-        "Risk and coverage",
-        ("answered, the surest first", "of these wrong"),
-        {k: (v["coverage"], v["risk"]) for k, v in kinds.items()},
-        legend,
-        f"Share of wrong answers among the surest; area under it: {_listed(legend)}.",
-        20,
-    )
+        points = list(zip(x, y, strict=True))[:: told.every]
+        table += [(kind, _percent(a), _percent(b)) for a, b in points]
+    return Plot(f"{task}-{which}", told.title, f"{told.alt}: {_listed(legend)}.", table, paint)
 
 
 def bars(name: str, title: str, what: str, kinds: Mapping[str, Mapping[str, float | None]]) -> Plot:

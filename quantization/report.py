@@ -166,17 +166,17 @@ def _plots(student: _Student, sources: Sources) -> Iterator[Plot]:
         ]
         yield plots.int8_cost(task, rows)
     if each("ced"):
-        yield plots.cumulative_errors(task, each("ced"), figure("auc10"))
+        yield plots.curve(task, "ced", each("ced"), figure("auc10"))
         parts = {
             kind: {p.replace("_", " "): errors[p] for p in IBUG68.parts}
             for kind, errors in each("nme_per_part").items()
         }
         yield plots.bars(f"{task}-parts", "Error per part", "NME, outer eye corners", parts)
     if each("precision_recall"):
-        yield plots.precision_recall(task, each("precision_recall"), figure("ap_50"))
+        yield plots.curve(task, "precision-recall", each("precision_recall"), figure("ap_50"))
     if each("reliability"):
         yield plots.reliability(task, each("reliability"), figure("ece"))
-        yield plots.risk_coverage(task, each("risk"), figure("aurc"))
+        yield plots.curve(task, "risk-coverage", each("risk"), figure("aurc"))
     for prefix, what in (("f1", "F1"), ("iou", "IoU"), ("recall", "recall")):
         classes = next(iter(kinds.values())).get("classes", ())
         found = {

@@ -52,7 +52,7 @@ class ScriptedBackend:
         self._scripts = dict(scripts)
         self.opened: list[str] = []
 
-    def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> ScriptedSession:  # noqa: ARG002
+    def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> ScriptedSession:  # noqa: ARG002  the signature of every backend
         """Start playing; the artifact is not looked at.
 
         Raises:

@@ -41,7 +41,7 @@ Exit codes:
 class _Group(click.Group):
     """Lists the commands in the order in which people need them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(self.commands)
 
 

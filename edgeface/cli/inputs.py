@@ -101,8 +101,8 @@ def _found(pattern: str, recursive: bool, faults: list[Failure]) -> Iterator[Ite
     elif path.is_file():
         yield _item(path, Path())
     elif glob.has_magic(pattern) and not path.exists():
-        # Path.glob would refuse an absolute pattern
-        for name in sorted(glob.glob(pattern, recursive=True), key=_natural):  # noqa: PTH207
+        # Path.glob would refuse an absolute pattern.
+        for name in sorted(glob.glob(pattern, recursive=True), key=_natural):  # noqa: PTH207  as said above
             matched = Path(name)
             if matched.is_dir():
                 yield from _folder(matched, recursive, faults)
@@ -143,6 +143,6 @@ def _nothing(pattern: str, recursive: bool) -> str:
         return "neither a file nor a folder"
     if not glob.has_magic(pattern):
         return "no such file or folder"
-    if glob.glob(pattern, recursive=True):  # noqa: PTH207
+    if glob.glob(pattern, recursive=True):  # noqa: PTH207  Path.glob would refuse an absolute pattern
         return "no picture or video among what matches this pattern"
     return "nothing matches this pattern"

@@ -48,7 +48,7 @@ class ExpressionHead:
         crop, window = crop_of(self._spec, box, roll)
         return self._input.fill_crop(rgb, crop, window), crop
 
-    def decode(self, outputs: Outputs, crop: Similarity) -> Expression:  # noqa: ARG002
+    def decode(self, outputs: Outputs, crop: Similarity) -> Expression:  # noqa: ARG002  the heads share one signature
         """The probabilities of the eight classes; where the crop lay does not matter."""
         logits = outputs["logits"].reshape(-1).astype(np.float64) * self._factor
         weights = np.exp(logits - logits.max())

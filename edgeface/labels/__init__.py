@@ -11,6 +11,7 @@ picture. Data sets disagree about this; the ids here are the data set's, the nam
 from __future__ import annotations
 
 from edgeface.labels.conversion import Conversion, conversion, conversions, convert_labels, flip_labels
+from edgeface.labels.laid import lay_over
 from edgeface.labels.metrics import confusion_matrix, f1_per_class, iou_per_class
 from edgeface.labels.schemes import (
     CELEBAMASK19,
@@ -51,5 +52,6 @@ __all__ = [
     "f1_per_class",
     "flip_labels",
     "iou_per_class",
+    "lay_over",
     "parsing_scheme",
 ]

@@ -41,13 +41,14 @@ NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
+
+def _folder(name: str, default: str, what: str, kind: click.Path = FOLDER) -> Any:
+    return click.option(name, type=kind, default=Path(default), show_default=True, help=what)
+
+
 recipe = click.argument("recipe", type=FILE)
-data = click.option(
-    "--data", type=FOLDER, default=Path("../shared/data"), show_default=True, help="The data sets."
-)
-labels = click.option(
-    "--labels", type=NEW_FOLDER, default=Path("runs/labels"), show_default=True, help="What `label` writes."
-)
+data = _folder("--data", "../shared/data", "The data sets.")
+labels = _folder("--labels", "runs/labels", "What `label` writes.", NEW_FOLDER)
 weights = click.option(
     "--weights", type=FOLDER, default=HERE / "weights", help="Folder of TASK.npz, the float networks."
 )
@@ -60,24 +61,10 @@ model = click.option(
     "--model", "--bundle", "model", type=FILE, default=BUNDLE, help="The bundle (default: the built-in one)."
 )
 threads = click.option("--threads", default=2, show_default=True, help="With 1, the same weights every time.")
-teachers = click.option(
-    "--teachers",
-    type=FOLDER,
-    default=Path("../shared/teachers"),
-    show_default=True,
-    help="The published networks.",
-)
+teachers = _folder("--teachers", "../shared/teachers", "The published networks.")
 # Of commands that can do without.
-some_data = click.option(
-    "--data", type=NEW_FOLDER, default=Path("../shared/data"), show_default=True, help="The data sets."
-)
-some_teachers = click.option(
-    "--teachers",
-    type=NEW_FOLDER,
-    default=Path("../shared/teachers"),
-    show_default=True,
-    help="The published networks.",
-)
+some_data = _folder("--data", "../shared/data", "The data sets.", NEW_FOLDER)
+some_teachers = _folder("--teachers", "../shared/teachers", "The published networks.", NEW_FOLDER)
 
 
 def file_out(default: Path | None, what: str) -> Any:

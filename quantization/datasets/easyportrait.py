@@ -17,25 +17,21 @@ from pathlib import Path
 
 from edgeface.labels import EASYPORTRAIT9
 
-from .imagefiles import SUFFIXES, fit_mask, picture_size, read_mask
-from .reading import Job, Layout, parts_wanted, require
+from .imagefiles import masked, pictures
+from .reading import Job, Layout, parts_wanted
 from .sample import Sample, Terms
 
 __all__ = ["LAYOUT"]
 
 
 def _read(root: Path, part: str, picture: Path) -> Sample:
-    size = picture_size(picture)
     label = root / "annotations" / picture.parent.name / (picture.stem + ".png")
-    mask = fit_mask(label, read_mask(label, EASYPORTRAIT9.key), size)
-    name = picture.relative_to(root).as_posix()
-    return Sample(name, picture, part, mask=mask, mask_scheme=EASYPORTRAIT9.key)
+    return masked(root, part, picture, label, EASYPORTRAIT9.key)
 
 
 def _jobs(root: Path, part: str | None = None) -> Iterator[Job]:
     for ours, theirs in parts_wanted(part, {"train": "train", "validation": "val", "test": "test"}):
-        folder = require(root / "images" / theirs)
-        for picture in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+        for picture in pictures(root / "images" / theirs):
             yield partial(_read, root, ours, picture)
 
 

@@ -27,7 +27,7 @@ from PIL import Image
 
 from edgeface.labels import IBUG11
 
-from .imagefiles import fit_mask, picture_size, read_mask
+from .imagefiles import fit_mask, masked, picture_size
 from .reading import BROKEN, ItemError, Job, Layout, Line, parts_wanted, read_lines, require
 from .sample import Sample, Terms
 
@@ -59,10 +59,8 @@ def _read_classes(root: Path, part: str, line: Line) -> Sample:
 
 
 def _read_index(root: Path, part: str, picture: Path) -> Sample:
-    size = picture_size(picture)
     label = picture.with_name(picture.name.replace("_image.jpg", "_label.png"))
-    mask = fit_mask(label, read_mask(label, IBUG11.key), size)
-    return Sample(picture.relative_to(root).as_posix(), picture, part, mask=mask, mask_scheme=IBUG11.key)
+    return masked(root, part, picture, label, IBUG11.key)
 
 
 def _jobs(root: Path, part: str | None = None) -> Iterator[Job]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgeface.labels import IBUG11
 
-from .imagefiles import fit_mask, picture_size, read_mask
+from .imagefiles import masked
 from .reading import Job, Layout, parts_wanted, require
 from .sample import Sample, Terms
 
@@ -26,9 +26,7 @@ __all__ = ["LAYOUT"]
 
 
 def _read(root: Path, part: str, picture: Path) -> Sample:
-    size, label = picture_size(picture), picture.with_suffix(".png")
-    mask = fit_mask(label, read_mask(label, IBUG11.key), size)
-    return Sample(picture.relative_to(root).as_posix(), picture, part, mask=mask, mask_scheme=IBUG11.key)
+    return masked(root, part, picture, picture.with_suffix(".png"), IBUG11.key)
 
 
 def _jobs(root: Path, part: str | None = None) -> Iterator[Job]:

@@ -11,9 +11,10 @@ from PIL import Image
 
 from edgeface.labels import parsing_scheme
 
-from .reading import BROKEN, ItemError
+from .reading import BROKEN, ItemError, require
+from .sample import Sample
 
-__all__ = ["SUFFIXES", "find_picture", "fit_mask", "picture_size", "read_mask"]
+__all__ = ["SUFFIXES", "find_picture", "fit_mask", "masked", "picture_size", "pictures", "read_mask"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
@@ -29,6 +30,26 @@ def find_picture(stem: Path) -> Path:
         if path.is_file():
             return path
     raise ItemError(stem.with_name(stem.name + SUFFIXES[0]), "the picture is missing", mend="fetch it again")
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder, by name.
+
+    Raises:
+        DataSetError: There is no such folder.
+    """
+    return sorted(path for path in require(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def masked(root: Path, part: str, picture: Path, label: Path, scheme: str, **more: Any) -> Sample:
+    """The sample of a picture below `root` and its index mask; `more` of a sample's fields as they are.
+
+    Raises:
+        ItemError: One of the two is missing, damaged, or does not fit the other.
+    """
+    mask = fit_mask(label, read_mask(label, scheme), picture_size(picture))
+    name = picture.relative_to(root).as_posix()
+    return Sample(name, picture, part, mask=mask, mask_scheme=scheme, **more)
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from edgeface.labels import LAPA11
 
-from .imagefiles import SUFFIXES, fit_mask, picture_size, read_mask
-from .reading import DataSetError, ItemError, Job, Layout, parts_wanted, read_lines, require
+from .imagefiles import masked, pictures
+from .reading import DataSetError, ItemError, Job, Layout, parts_wanted, read_lines
 from .sample import POINT_SCHEMES, Sample, Terms
 
 __all__ = ["LAYOUT"]
@@ -46,24 +46,15 @@ def _points(path: Path) -> NDArray[np.float32]:
 
 
 def _read(root: Path, part: str, picture: Path) -> Sample:
-    size = picture_size(picture)
     folder = picture.parents[1]
     label = folder / "labels" / (picture.stem + ".png")
-    return Sample(
-        picture.relative_to(root).as_posix(),
-        picture,
-        part,
-        points=_points(folder / "landmarks" / (picture.stem + ".txt")),
-        points_scheme="lapa106",
-        mask=fit_mask(label, read_mask(label, LAPA11.key), size),
-        mask_scheme=LAPA11.key,
-    )
+    points = _points(folder / "landmarks" / (picture.stem + ".txt"))
+    return masked(root, part, picture, label, LAPA11.key, points=points, points_scheme="lapa106")
 
 
 def _jobs(root: Path, part: str | None = None) -> Iterator[Job]:
     for ours, theirs in parts_wanted(part, {"train": "train", "validation": "val", "test": "test"}):
-        folder = require(root / theirs / "images")
-        for picture in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+        for picture in pictures(root / theirs / "images"):
             yield partial(_read, root, ours, picture)
 
 

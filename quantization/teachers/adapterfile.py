@@ -195,7 +195,7 @@ def _input(t: _Table) -> Input:
         scale,
         mean,
         std,
-        t.text("box", ""),  # type: ignore[arg-type]
+        t.text("box", ""),
     )
 
 
@@ -207,7 +207,9 @@ def _crop(t: _Table) -> Crop:
     templates: tuple[Template, ...] = ()
     tanh = 0.0
     if kind == "box":
-        scale, shift = t.number("scale", above=0), t.numbers("shift", 2, (0, 0))  # type: ignore[assignment]
+        scale = t.number("scale", above=0)
+        across, down = t.numbers("shift", 2, (0, 0))
+        shift = (across, down)
         square, clip = t.flag("square"), t.flag("clip", default=False)
     if kind == "points":
         templates, tanh = _templates(t), t.number("tanh", 0.0)

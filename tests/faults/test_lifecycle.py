@@ -184,7 +184,7 @@ def test_an_open_session_is_shared_bit_for_bit() -> None:
     def work(index: int) -> None:
         for _ in range(100):
             if not np.array_equal(session.run({"image": inputs[index]})["logits"], expected[index]):
-                wrong.append(index)  # noqa: PERF401
+                wrong.append(index)  # noqa: PERF401  the other threads append too
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
     for thread in threads:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -27,7 +28,7 @@ class Kitchen:
     def steps(self, **more):
         def step(name, settings, source, **options):
             path = self.root / source
-            work = lambda: self._write(name, source)  # noqa: E731
+            work = partial(self._write, name, source)
             return Step(name, settings, {source: path}, {name: self.root / name}, work, **options)
 
         return [

@@ -53,7 +53,7 @@ def test_any_pts_file_is_read_or_named(tmp_path_factory, noise, within):
     try:
         assert np.isfinite(read_points(path, 68)).all()
     except ItemError as error:
-        assert str(error).startswith(f"{path}: ")  # noqa: PT017
+        assert str(error).startswith(f"{path}: ")  # noqa: PT017  either outcome is right
 
 
 def test_300w_is_one_based_and_knows_its_parts(tmp_path):
