@@ -44,7 +44,18 @@ from .metrics import average_precision
 from .splits import parts
 from .teachers.face3d import Face3D
 
-__all__ = ["DOUBTFUL", "Analyzer", "Graded", "Grader", "Metrics", "face_free", "graders", "record"]
+__all__ = [
+    "DOUBTFUL",
+    "Analyzer",
+    "Graded",
+    "Grader",
+    "Metrics",
+    "brightness",
+    "face_at",
+    "face_free",
+    "graders",
+    "record",
+]
 
 Rgb = NDArray[np.uint8]
 _FACE_FREE = (640, 480)
@@ -102,10 +113,10 @@ class Grader:
         with self.analyzer(("landmarks",)) as analyzer:
             for name in _progress("landmarks", parts("lfpw", "validation")):
                 truth, rgb = lfpw.load_points(root, name), lfpw.load_photo(root, name)
-                face = _face_at(analyzer.analyze(rgb), truth.mean(0))
+                face = face_at(analyzer.analyze(rgb), truth.mean(0))
                 found.append(None if face is None or face.landmarks is None else face.landmarks.points)
                 truths.append(truth)
-                light.append(_brightness(rgb, np.array([*truth.min(0), *np.ptp(truth, 0)])))
+                light.append(brightness(rgb, np.array([*truth.min(0), *np.ptp(truth, 0)])))
                 yaw.append(head.pose(truth)[0] if head else np.nan)
         return graded.landmarks(found, truths, light, yaw)
 
@@ -155,7 +166,7 @@ class Grader:
                 for i in np.flatnonzero(mine & sure):
                     truth = BBox(*(float(v) for v in boxes[i]))
                     best = max((f.bbox.iou(truth) for f in found), default=0.0)
-                    rows.append((best, bool(agreed[i]), _brightness(rgb, boxes[i])))
+                    rows.append((best, bool(agreed[i]), brightness(rgb, boxes[i])))
                 said = [f.bbox for f in eager.analyze(rgb).faces]
                 guess = np.array([(b.x, b.y, b.width, b.height, b.score) for b in said]).reshape(-1, 5)
                 wanted = mine & sure & agreed
@@ -246,7 +257,7 @@ def face_free(rgb: Rgb, boxes: NDArray[np.float32]) -> list[Rgb]:
     ]
 
 
-def _face_at(result: FrameResult, point: NDArray[np.float32]) -> edgeface.Face | None:
+def face_at(result: FrameResult, point: NDArray[np.float32]) -> edgeface.Face | None:
     """The face whose box holds the point, nearest by its middle."""
     x, y = float(point[0]), float(point[1])
     holding = [
@@ -257,7 +268,7 @@ def _face_at(result: FrameResult, point: NDArray[np.float32]) -> edgeface.Face |
     return min(holding, key=lambda f: np.hypot(f.bbox.center[0] - x, f.bbox.center[1] - y), default=None)
 
 
-def _brightness(rgb: Rgb, box: NDArray[np.floating]) -> float:
+def brightness(rgb: Rgb, box: NDArray[np.floating]) -> float:
     """Mean grey value, 0 to 255, of what lies in the box (x, y, width, height) and in the picture."""
     height, width = rgb.shape[:2]
     x0, y0 = np.clip(box[:2], 0, (width - 1, height - 1)).astype(int)

@@ -28,6 +28,7 @@ __all__ = [
     "SOURCES",
     "Labels",
     "Source",
+    "find_face",
     "label_all",
     "label_faces",
     "label_parsing",
@@ -161,9 +162,10 @@ def label_faces(
     partial.replace(path)
 
 
-def _face(
+def find_face(
     detector: YuNet, rgb: NDArray[np.uint8], fill: float, points: Array | None
 ) -> tuple[Array, float, Array] | None:
+    """Box, score and five keypoints of the face that holds the middle of ``points``, else of the largest."""
     for amount in (fill, fill * 0.6):
         found = detector.detect(rgb, 0.5, fill=amount)
         if points is None:
@@ -210,7 +212,7 @@ def _rows(
         for item in items:
             rgb = lfpw.load_photo(root, item.name)
             human = lfpw.load_points(root, item.name) if source.split == "lfpw" else None
-            face = _face(detector, rgb, source.fill, human)
+            face = find_face(detector, rgb, source.fill, human)
             if face is None:
                 continue
             box, score, keypoints = face

@@ -8,7 +8,8 @@ import click
 
 from ..synthetic.command import synthesise
 from .build import build
-from .data import label, show_teachers, split
+from .compare import compare
+from .data import label, shard, show_teachers, split
 from .export import calibrate, check, convert, pack, parity
 from .grade import evaluate, report, tables
 from .train import distill, teach
@@ -18,8 +19,8 @@ __all__ = ["main"]
 # What the help shows, and in which order.
 _GROUPS = {
     "All of it": (build,),
-    "1. Data and labels": (split, label, show_teachers, synthesise),
-    "2. Training": (teach, distill),
+    "1. Data and labels": (split, shard, label, show_teachers, synthesise),
+    "2. Training": (teach, distill, compare),
     "3. Files": (convert, calibrate, check, parity, pack),
     "4. Figures": (evaluate, report, tables),
 }

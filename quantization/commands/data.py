@@ -1,4 +1,4 @@
-"""Data and labels: `split`, `label`, `teachers`."""
+"""Data and labels: `split`, `shard`, `label`, `teachers`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from . import options
 
-__all__ = ["label", "show_teachers", "split"]
+__all__ = ["label", "shard", "show_teachers", "split"]
 
 
 @click.command()
@@ -22,9 +22,29 @@ def split(data: Path) -> None:
 
 
 @click.command()
-@options.data
+@click.argument("data_set", type=options.data_set)
+@click.option("--part", help="Only this part of it (default: all).")
+@click.option("--size", type=click.IntRange(1), default=1000, show_default=True, help="Samples in a shard.")
+@options.folder_out(Path("runs/shards"), "Folder of the shards.")
+def shard(data_set: tuple[str, Path], part: str | None, size: int, out: Path) -> None:
+    """Write a data set, KIND:PATH, as webdataset shards, labels and terms included."""
+    from ..datasets import DataSetError, open_dataset
+    from ..datasets.shards import write_shards
+
+    try:
+        data = open_dataset(*data_set, **({"part": part} if part else {}))
+        paths = write_shards(out, data, data.terms, size)
+    except DataSetError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{out}: {len(paths)} shards, {len(data.faults)} broken items left out")
+    for fault in data.faults:
+        click.echo(f"  {fault}")
+
+
+@click.command()
+@options.some_data
 @options.labels
-@options.teachers
+@options.some_teachers
 @click.option("--only", multiple=True, help="Only these splits.")
 @click.option(
     "--parsing",
@@ -33,8 +53,46 @@ def split(data: Path) -> None:
     default=None,
     help="Weights of the parsing teacher: it draws the maps of the splits named by --only.",
 )
-def label(data: Path, labels: Path, teachers: Path, only: tuple[str, ...], weights: Path | None) -> None:
-    """Let the teachers label boxes and points, or, with --parsing, maps."""
+@click.option(
+    "--shards",
+    type=click.Path(exists=True, path_type=Path),
+    help="Webdataset shards (a folder or a .tar, see `shard`): label these, with --teacher and --model.",
+)
+@click.option("--teacher", help="Of --shards: NAME of an adapter (see `teachers`) or its .toml file.")
+@click.option("--model", type=options.FILE, help="Of --shards: the teacher's .onnx file.")
+@options.accept_licence
+@options.folder_out(Path("runs/labelled"), "Of --shards: where the labelled shards go.")
+@options.engine
+@options.workers
+def label(
+    data: Path,
+    labels: Path,
+    teachers: Path,
+    only: tuple[str, ...],
+    weights: Path | None,
+    shards: Path | None,
+    teacher: str | None,
+    model: Path | None,
+    accept_licence: bool,
+    out: Path,
+    engine: str,
+    workers: int,
+) -> None:
+    """Let the teachers label boxes and points, or, with --parsing, maps; or any teacher shards.
+
+    With --shards every shard becomes a new one with what the teacher says in it. A shard that is done stays
+    done: after a crash the same command does the rest.
+    """
+    if shards is not None:
+        if teacher is None or model is None:
+            raise click.UsageError("--shards needs --teacher and --model: who is to label, and its file")
+        _label_shards(shards, teacher, model, accept_licence, teachers, out, engine, workers)
+        return
+    if engine != "local":
+        raise click.UsageError(f"--engine {engine} works over shards: give --shards (see `shard`)")
+    for folder, option in ((data, "--data"), (teachers, "--teachers")):
+        if not folder.is_dir():
+            raise click.BadParameter(f"{folder}: there is no such folder", param_hint=option)
     from ..label import label_all, label_parsing
 
     if weights is None:
@@ -48,6 +106,26 @@ def label(data: Path, labels: Path, teachers: Path, only: tuple[str, ...], weigh
         click.echo(f"{name}: {label_parsing(data, labels, name, ask)} maps")
 
 
+def _label_shards(
+    shards: Path,
+    teacher: str,
+    model: Path,
+    accept_licence: bool,
+    teachers: Path,
+    out: Path,
+    engine: str,
+    workers: int,
+) -> None:
+    from ..shardlabels import Labelling, label_shards, summary
+    from ..teachers.catalogue import adapter_named
+
+    try:
+        work = Labelling.of(adapter_named(teacher), model, teachers, accept_licence)
+        click.echo(summary(label_shards(work, shards, out, engine, workers)))
+    except ValueError as error:  # of adapter, licence, data set and engine, which name the mend
+        raise click.ClickException(str(error)) from error
+
+
 @click.command("teachers")
 @click.argument("name", required=False)
 @click.option("--model", type=options.NEW_FILE, help="The .onnx file you brought.")
@@ -59,7 +137,7 @@ def label(data: Path, labels: Path, teachers: Path, only: tuple[str, ...], weigh
     help="What it is tried on (default: the astronaut).",
 )
 @options.some_teachers
-@click.option("--accept-licence", is_flag=True, help="You have read the terms and may use it.")
+@options.accept_licence
 def show_teachers(
     name: str | None,
     model: Path | None,

@@ -14,7 +14,7 @@ __all__ = ["evaluate", "report", "tables"]
 
 
 @click.command()
-@options.data
+@options.some_data
 @options.labels
 @options.model
 @options.weights
@@ -22,7 +22,25 @@ __all__ = ["evaluate", "report", "tables"]
 @click.option("--teacher", is_flag=True, help="Grade YuNet and the face mesh too, under `teacher`.")
 @options.some_teachers
 @options.only_tasks
-@options.file_out(options.METRICS, "The figures, merged into what is there.")
+@click.option("--data-set", type=options.data_set, help="Grade on this data set instead.")
+@click.option("--part", help="Of --data-set: only this part of it.")
+@click.option("--adapter", help="Of --data-set: NAME or .toml of the adapter of a teacher's .onnx --model.")
+@options.accept_licence
+@click.option(
+    "--store",
+    type=options.NEW_FOLDER,
+    default=Path("runs/graded"),
+    show_default=True,
+    help="Of --data-set: where finished shards are kept.",
+)
+@options.engine
+@options.workers
+@click.option(
+    "--out",
+    type=options.NEW_FILE,
+    help="The figures, merged into what is there (default: quantization/results/metrics.json; of --data-set: "
+    "none, they are printed).",
+)
 def evaluate(
     data: Path,
     labels: Path,
@@ -32,14 +50,36 @@ def evaluate(
     teacher: bool,
     teachers: Path,
     tasks: tuple[str, ...],
-    out: Path,
+    data_set: tuple[str, Path] | None,
+    part: str | None,
+    adapter: str | None,
+    accept_licence: bool,
+    store: Path,
+    engine: str,
+    workers: int,
+    out: Path | None,
 ) -> None:
     """Grade a bundle on the validation splits, int8 and the float networks it came from.
 
     Merges the figures into OUT and what their plots are drawn from into `curves.json` beside it.
+
+    With --data-set KIND:PATH any model is graded on any data set that has the labels: a bundle, the .tflite
+    of a student, or a teacher's .onnx with its --adapter. Shards (webdataset:FOLDER) are graded one by one,
+    with --engine ray on several processes; after a crash the same command does the rest.
     """
+    if data_set is not None:
+        _evaluate_set(
+            data_set, part, (model, adapter, tasks, accept_licence), data, store, engine, workers, out
+        )
+        return
+    for given, option in ((adapter, "--adapter"), (part, "--part"), (engine != "local", "--engine")):
+        if given:
+            raise click.UsageError(f"{option} is for data sets and shards: give --data-set")
+    if not data.is_dir():
+        raise click.BadParameter(f"{data}: there is no such folder", param_hint="--data")
     from ..evaluate import graders, record
 
+    out = out or options.METRICS
     made = graders(model, weights, data, labels, precision, teachers if teacher else None)
     for kind, graded_tasks, grader in made:
         for task in [t for t in tasks or TASKS if t in graded_tasks]:
@@ -47,6 +87,51 @@ def evaluate(
             record(out, task, kind, graded.metrics)
             record(out.with_name("curves.json"), task, kind, graded.curves)
             click.echo(f"{task} {kind}: " + json.dumps(graded.metrics))
+
+
+def _evaluate_set(
+    data_set: tuple[str, Path],
+    part: str | None,
+    asked: tuple[Path, str | None, tuple[str, ...], bool],
+    data: Path,
+    store: Path,
+    engine: str,
+    workers: int,
+    out: Path | None,
+) -> None:
+    from ..evaluate import record
+    from ..graded_rows import TaskError
+    from ..grading import Grading, grade_set
+    from ..subjects import Subject
+    from ..teachers.catalogue import adapter_named
+
+    model, name, tasks, accept_licence = asked
+    kind, root = data_set
+    face3d = data / "face3d" / "ict_face_model_light.npz"
+    refused: list[TaskError] = []
+    try:
+        subject = Subject.of(model, adapter_named(name) if name else None, tasks, accept_licence)
+        for task in subject.tasks:
+            work = Grading(subject, task, face3d if face3d.is_file() else None)
+            try:
+                graded, faults = grade_set(
+                    work, kind, root, part=part, store=store, engine=engine, workers=workers
+                )
+            except TaskError as error:
+                refused.append(error)
+                continue
+            whose = f"{model.stem} on {kind}{f' {part}' if part else ''}"
+            click.echo(f"{task} {whose}: " + json.dumps(graded.metrics))
+            for fault in faults:
+                click.echo(f"  {fault}", err=True)
+            if out is not None:
+                record(out, task, whose, graded.metrics)
+                record(out.with_name("curves.json"), task, whose, graded.curves)
+    except ValueError as error:  # of subject, adapter, licence, data set and engine, which name the mend
+        raise click.ClickException(str(error)) from error
+    # A bundle is graded by what the data set has; what was asked for by name must be there.
+    if refused and (tasks or len(refused) == len(subject.tasks)):
+        raise click.ClickException("\n".join(str(error) for error in refused))
 
 
 @click.command()

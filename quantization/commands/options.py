@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..engines import ENGINES
 from ..recipe import TASKS
 
 __all__ = [
@@ -17,8 +18,11 @@ __all__ = [
     "METRICS",
     "NEW_FILE",
     "NEW_FOLDER",
+    "accept_licence",
     "bundle",
     "data",
+    "data_set",
+    "engine",
     "file_out",
     "folder_out",
     "labels",
@@ -30,6 +34,7 @@ __all__ = [
     "teachers",
     "threads",
     "weights",
+    "workers",
 ]
 
 HERE = Path(__file__).parent.parent
@@ -65,6 +70,29 @@ teachers = _folder("--teachers", "../shared/teachers", "The published networks."
 # Of commands that can do without.
 some_data = _folder("--data", "../shared/data", "The data sets.", NEW_FOLDER)
 some_teachers = _folder("--teachers", "../shared/teachers", "The published networks.", NEW_FOLDER)
+accept_licence = click.option(
+    "--accept-licence", is_flag=True, help="You have read the teacher's terms and may use it."
+)
+engine = click.option(
+    "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="Ray: shards alone."
+)
+workers = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Of Ray.")
+
+
+class _DataSetName(click.ParamType):
+    name = "KIND:PATH"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Path]:
+        if isinstance(value, tuple):
+            return value
+        kind, colon, path = value.partition(":")
+        if not (kind and colon and path):
+            self.fail(f"{value!r} is not KIND:PATH, for example 300w:data/lfpw", param, ctx)
+        return kind, Path(path).expanduser()
+
+
+data_set = _DataSetName()
+"""Type of a data set's name: its layout, as `quantization.datasets.KINDS` has it, and where it lies."""
 
 
 def file_out(default: Path | None, what: str) -> Any:

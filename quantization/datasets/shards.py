@@ -7,6 +7,7 @@
     00000012.json                      ours: name, part, boxes, points, ...; others: becomes attributes
     00000012.mask.png                  ours: class ids of the scheme that the JSON names
     00000012.cls, .txt                 others: becomes the attributes cls and txt
+    __notes__.json                     ours: what whoever wrote the shard says of it
 
 Source of the convention: webdataset's ``tariterators`` (what a key is, which names are metadata).
 Written and read with the standard library's tarfile: the format is tar, and the ``webdataset`` package would
@@ -18,9 +19,10 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +36,35 @@ from .imagefiles import SUFFIXES, read_mask
 from .reading import BROKEN, DataSetError, ItemError, Job, Layout, check_finite
 from .sample import POINT_SCHEMES, Attribute, Sample, Terms
 
-__all__ = ["LAYOUT", "stated_terms", "write_shard"]
+__all__ = [
+    "LAYOUT",
+    "join_terms",
+    "read_notes",
+    "shard_files",
+    "stated_terms",
+    "write_shard",
+    "write_shards",
+]
 
 _TERMS = "__terms__.json"
+_NOTES = "__notes__.json"
 _MARK = "edgeface-sample"  # the key by which our JSON is told from others'
 Span = tuple[int, int]  # where a member's bytes lie in the tar: offset, length
 
 
-def write_shard(path: Path, samples: Iterable[Sample], terms: Terms) -> int:
+def write_shard(
+    path: Path,
+    samples: Iterable[Sample],
+    terms: Terms,
+    notes: Callable[[], Mapping[str, Any]] | None = None,
+) -> int:
     """Writes the samples to a ``.tar``, whole or not at all; returns how many. Same samples, same bytes.
 
     Args:
         path: The file to write; what is there is replaced once the new one is complete.
         samples: Read one by one, never held together.
         terms: Terms of the data set they come from, kept in the shard.
+        notes: Asked after the last sample: JSON values that `read_notes` gives back.
     """
     partial_path = path.with_name(path.name + ".partial")
     count = 0
@@ -61,8 +78,41 @@ def write_shard(path: Path, samples: Iterable[Sample], terms: Terms) -> int:
             if sample.mask is not None:
                 _add(tar, f"{key}.mask.png", cv2.imencode(".png", sample.mask)[1].tobytes())
             count += 1
+        if notes is not None:
+            _add(tar, _NOTES, json.dumps(notes(), sort_keys=True).encode())
     partial_path.replace(path)
     return count
+
+
+def write_shards(folder: Path, samples: Iterable[Sample], terms: Terms, size: int = 1000) -> list[Path]:
+    """Writes the samples to ``shard-000000.tar`` and so on, ``size`` in each; returns the files.
+
+    Raises:
+        DataSetError: There are shards in the folder: what is left of longer ones would join the new ones.
+    """
+    if any(folder.glob("*.tar")):
+        raise DataSetError(f"{folder}: there are shards in it: remove them or give another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    source, paths = iter(samples), list[Path]()
+    for first in source:
+        path = folder / f"shard-{len(paths):06d}.tar"
+        write_shard(path, chain([first], islice(source, size - 1)), terms)
+        paths.append(path)
+    return paths
+
+
+def read_notes(path: Path) -> dict[str, Any]:
+    """The notes of a shard; empty where it has none.
+
+    Raises:
+        DataSetError: The file is no shard.
+    """
+    try:
+        with tarfile.open(path, "r:") as tar:
+            file = tar.extractfile(_NOTES) if _NOTES in tar.getnames() else None
+            return {} if file is None else dict(json.loads(file.read()))
+    except (*BROKEN, tarfile.TarError) as error:
+        raise DataSetError(f"{path}: the shard is damaged ({error}): write it again") from error
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -97,11 +147,16 @@ def _record(sample: Sample) -> dict[str, Any]:
 
 def stated_terms(root: Path) -> Terms | None:
     """The terms that the shards of this file or folder state, joined; None where one of them states none."""
-    found = dict.fromkeys(_stated(path) for path in _shards(root))
-    if None in found:
-        return None
+    stated = [_stated(path) for path in shard_files(root)]
+    found = [terms for terms in stated if terms is not None]
+    return join_terms(*found) if len(found) == len(stated) else None
+
+
+def join_terms(*terms: Terms) -> Terms:
+    """The terms of what comes from several sources: all of them, each once."""
+    found = list(dict.fromkeys(terms))
     if len(found) == 1:
-        return next(iter(found))
+        return found[0]
     return Terms(
         "; ".join(terms.title for terms in found),
         "; ".join(terms.licence for terms in found),
@@ -120,7 +175,12 @@ def _stated(path: Path) -> Terms | None:
         return None  # a damaged shard states nothing; going through it says what is wrong
 
 
-def _shards(root: Path) -> list[Path]:
+def shard_files(root: Path) -> list[Path]:
+    """The shards of a folder, or the one that the path names.
+
+    Raises:
+        DataSetError: There is none in the folder.
+    """
     paths = sorted(root.glob("*.tar")) if root.is_dir() else [root]
     if not paths:
         raise DataSetError(f"{root}: no .tar in it; unpack compressed shards to plain ones")
@@ -132,7 +192,7 @@ def _broken(path: Path) -> Sample:
 
 
 def _jobs(root: Path) -> Iterator[Job]:
-    for path in _shards(root):
+    for path in shard_files(root):
         key, members, end = None, {}, 0
         try:
             with tarfile.open(path, "r:") as tar:

@@ -393,7 +393,7 @@ def test_the_help_names_every_command_in_its_group():
     told = CliRunner().invoke(main, ["--help"]).output
     assert set(main.commands) == {
         "split", "teach", "label", "distill", "calibrate", "convert", "check", "parity", "pack", "evaluate",
-        "report", "tables", "teachers", "synthesise", "build",
+        "report", "shard", "tables", "teachers", "synthesise", "build", "compare",
     }  # fmt: skip
     for name in main.commands:
         assert f"\n  {name} " in told

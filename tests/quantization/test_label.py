@@ -1,11 +1,25 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from edgeface import read_image
+from edgeface.labels import FER8
+from quantization.__main__ import main
+from quantization.datasets import DataSetError, Sample, Terms, open_dataset, write_shard
+from quantization.datasets.shards import read_notes, write_shards
+from quantization.engines import EngineError
 from quantization.label import SOURCES, Labels, label_all, label_faces, load_labels
+from quantization.shardlabels import Labelling, label_shards, summary
 from quantization.splits import parts
+from quantization.teachers.adapter import AdapterError
+from quantization.teachers.adapterfile import load_adapter
+from quantization.teachers.onnx import OnnxTeacher
 from quantization.teachers.yunet import YuNet
+from tests.quantization.layouts import MAKERS
+from tests.quantization.small_teachers import write_teacher
 
 pytestmark = pytest.mark.workshop
 
@@ -96,3 +110,148 @@ def test_a_photo_with_points_gives_the_face_that_holds_them_and_is_labelled_once
     before = (out / "celeba_hq.npz").stat().st_mtime_ns
     label_all(photo_set, teachers, out, ["celeba_hq"])
     assert (out / "celeba_hq.npz").stat().st_mtime_ns == before
+
+
+# shards
+
+
+def work(folder, task, crop="whole", seed=0, teachers=None):
+    write_teacher(folder, task, crop, seed)
+    return Labelling.of(load_adapter(folder / f"{task}.toml"), folder / f"{task}.onnx", teachers or folder)
+
+
+@pytest.fixture
+def lapa(tmp_path):
+    """Two shards of LaPa in miniature: six pictures, with points and masks of people."""
+    MAKERS["lapa"](tmp_path / "set")
+    data = open_dataset("lapa", tmp_path / "set")
+    write_shards(tmp_path / "shards", data, data.terms, 4)
+    return tmp_path / "shards"
+
+
+def read(folder):
+    return list(open_dataset("webdataset", folder))
+
+
+@pytest.mark.parametrize("task", ["expression", "landmarks", "parsing"])
+def test_a_labelled_shard_holds_what_the_teacher_says_and_what_was_there(task, lapa, tmp_path):
+    done = label_shards(work(tmp_path, task), lapa, tmp_path / "out")
+    assert [one.samples for one in done] == [4, 2]
+    teacher = OnnxTeacher(load_adapter(tmp_path / f"{task}.toml"), tmp_path / f"{task}.onnx")
+    for old, new in zip(read(lapa), read(tmp_path / "out"), strict=True):
+        said = teacher(old.pixels())
+        assert (new.name, new.part, new.picture) == (old.name, old.part, old.picture)
+        assert new.attributes == {**old.attributes, "teacher": task}
+        changed = task == "landmarks"
+        assert new.points_scheme == ("ibug68" if changed else "lapa106")
+        np.testing.assert_array_equal(new.points, said.points if changed else old.points)
+        np.testing.assert_array_equal(new.mask, said.labels if task == "parsing" else old.mask)
+        if task == "expression":
+            assert new.votes.tolist() == [*said.probabilities.tolist(), 0, 0]
+            assert FER8.names[new.expression] == said.label
+    terms = open_dataset("webdataset", tmp_path / "out").terms
+    assert terms.title == "LaPa (Liu et al., 2020); a small teacher"
+    assert not terms.commercial
+
+
+def test_shards_are_labelled_once_and_anew_when_they_change(lapa, tmp_path):
+    own, out = work(tmp_path, "parsing"), tmp_path / "out"
+    label_shards(own, lapa, out)
+    first = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
+    label_shards(own, lapa, out)
+    assert {p.name: p.stat().st_mtime_ns for p in out.iterdir()} == first
+    write_shard(lapa / "shard-000001.tar", read(lapa)[:1], Terms("drawn", "free", True, "this test"))
+    assert [one.samples for one in label_shards(own, lapa, out)] == [4, 1]
+    second = {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
+    assert len(second) == 2  # what was said of the old content is gone
+    assert len(set(first.items()) & set(second.items())) == 1
+    with pytest.raises(AdapterError, match=r"not what this teacher says: .* give another folder"):
+        label_shards(work(tmp_path, "parsing", seed=1), lapa, out)
+    assert {p.name: p.stat().st_mtime_ns for p in out.iterdir()} == second
+
+
+def test_broken_samples_are_left_out_and_named_and_a_broken_shard_fails_alone(lapa, tmp_path):
+    png = cv2.imencode(".png", np.full((8, 9, 3), 70, np.uint8))[1].tobytes()
+    free = Terms("drawn", "free", True, "this test")
+    write_shard(lapa / "odd.tar", [Sample("a", png), Sample("b", png[:40])], free)
+    (lapa / "worse.tar").write_bytes(b"no tar")
+    own, out = work(tmp_path, "expression"), tmp_path / "out"
+    with pytest.raises(EngineError, match=r"1 of 4 shards failed(.|\n)*worse.tar: none of the 1 items"):
+        label_shards(own, lapa, out)
+    (lapa / "worse.tar").unlink()
+    kept = {p.name: p.stat().st_mtime_ns for p in out.glob("*.tar")}
+    done = label_shards(own, lapa, out)
+    assert {p.name: p.stat().st_mtime_ns for p in out.glob("*.tar")} == kept
+    assert [(one.samples, one.without_face, one.broken) for one in done] == [
+        (1, 0, ("b: the picture cannot be decoded, fetch it again",)), (4, 0, ()), (2, 0, ()),
+    ]  # fmt: skip
+    assert summary(done).splitlines()[0] == "3 shards: 7 samples labelled, 0 without a face, 1 broken"
+    assert read_notes(done[0].path)["teacher"] == "expression"
+    assert read_notes(lapa / "odd.tar") == {}
+
+
+def test_a_teacher_that_cannot_label_shards_says_why(lapa, tmp_path):
+    with pytest.raises(
+        AdapterError, match=r"yunet_n_640_640.onnx: there is no such file; a teacher of crops"
+    ):
+        work(tmp_path, "parsing", crop="box")
+    write_teacher(tmp_path, "landmarks")
+    toml = tmp_path / "landmarks.toml"
+    toml.write_text(toml.read_text().replace("'ibug68'", "'other'"))
+    with pytest.raises(AdapterError, match="the order of its 68 points has no name here"):
+        Labelling.of(load_adapter(toml), tmp_path / "landmarks.onnx", tmp_path)
+    bound = toml.read_text().replace("commercial = true", "commercial = false").replace("'other'", "'ibug68'")
+    toml.write_text(bound)
+    words = ["label", "--shards", lapa, "--teacher", toml, "--model", tmp_path / "landmarks.onnx"]
+    words += ["--out", tmp_path / "out"]
+    refused = CliRunner().invoke(main, [str(w) for w in words])
+    assert (refused.exit_code, "pass --accept-licence" in refused.output) == (1, True)
+    taken = CliRunner().invoke(main, [str(w) for w in [*words, "--accept-licence"]])
+    assert taken.output.endswith("2 shards: 6 samples labelled, 0 without a face, 0 broken\n")
+    for some, says in (
+        (words[:5], "--shards needs --teacher and --model"),
+        (["label", "--engine", "ray"], ""),
+    ):
+        wrong = CliRunner().invoke(main, [str(w) for w in some])
+        assert (wrong.exit_code, says in wrong.output) == (2, True)
+
+
+def test_a_data_set_becomes_shards_of_a_size(tmp_path):
+    MAKERS["ferplus"](tmp_path / "set")
+    (tmp_path / "set/FER2013Train/fer0000001.png").unlink()
+    words = ["shard", f"ferplus:{tmp_path / 'set'}", "--size", "2", "--out", str(tmp_path / "out")]
+    told = CliRunner().invoke(main, words)
+    assert told.output.startswith(f"{tmp_path / 'out'}: 3 shards, 1 broken items left out\n")
+    assert "fer0000001.png: the picture is missing" in told.output
+    names = ["shard-000000.tar", "shard-000001.tar", "shard-000002.tar"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
+    assert [s.name for s in read(tmp_path / "out")] == [
+        s.name for s in open_dataset("ferplus", tmp_path / "set")
+    ]
+    again = CliRunner().invoke(main, words)
+    assert (again.exit_code, "there are shards in it" in again.output) == (1, True)
+    part = CliRunner().invoke(main, [*words[:-1], str(tmp_path / "test"), "--part", "test"])
+    assert (part.exit_code, [s.part for s in read(tmp_path / "test")]) == (0, ["test", "test"])
+
+
+def test_a_folder_without_shards_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataSetError, match=r"no \.tar in it"):
+        label_shards(work(tmp_path, "parsing"), tmp_path / "empty", tmp_path / "out")
+
+
+@pytest.mark.data
+def test_a_teacher_of_crops_sees_yunet_s_face_and_nobody_is_left_out(repository, teachers, tmp_path):
+    photo = repository / "examples/astronaut.jpg"
+    empty = cv2.imencode(".png", np.full((200, 200, 3), 90, np.uint8))[1].tobytes()
+    samples = [Sample("she", photo.read_bytes()), Sample("nobody", empty)]
+    write_shard(tmp_path / "a.tar", samples, Terms("drawn", "free", True, "this test"))
+    own = work(tmp_path, "landmarks", "box", teachers=teachers)
+    (done,) = label_shards(own, tmp_path / "a.tar", tmp_path / "out")
+    assert (done.samples, done.without_face) == (1, 1)
+    (she,) = read(tmp_path / "out")
+    rgb = read_image(photo).rgb
+    box = YuNet(teachers / "yunet_n_640_640.onnx").detect(rgb).boxes[0]
+    np.testing.assert_allclose(she.boxes, box[None], atol=1e-3)
+    teacher = OnnxTeacher(load_adapter(tmp_path / "landmarks.toml"), tmp_path / "landmarks.onnx")
+    np.testing.assert_array_equal(she.points, teacher(rgb, she.boxes[0]).points)

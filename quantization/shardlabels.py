@@ -1,0 +1,204 @@
+"""A teacher's labels for webdataset shards: of every shard a new one that holds them, pictures included.
+
+What the teacher says takes the place of the sample's own label of that kind; all its other labels stay, and
+the attribute ``teacher`` names whose answer it is. Points, maps and boxes are written as such; of an
+expression the probabilities as ``votes`` (none for "unknown" and "not a face"), the likeliest class as
+``expression``.
+The new shard states the old one's terms and the teacher's together. A sample in which no face is found, or
+that is broken, is left out; the shard's notes count the ones and name the others.
+
+The face is YuNet's: the one that holds the middle of the sample's points or of its only box, else the
+largest. A teacher that sees the whole picture needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeface.labels import FER8
+
+from .datasets import POINT_SCHEMES, DataSet, Sample, open_dataset, write_shard
+from .datasets.shards import join_terms, read_notes, shard_files
+from .engines import Read, finish, question_of
+from .provenance import digest
+from .teachers.adapter import Adapter, AdapterError
+from .teachers.adapter import Landmarks as LandmarksRule
+from .teachers.answers import Answer, ExpressionAnswer, MapAnswer, PointsAnswer
+
+__all__ = ["DETECTOR", "Labelled", "Labelling", "label_shards", "summary"]
+
+DETECTOR = "yunet_n_640_640.onnx"
+_FORMAT = 1  # to be raised when the same teacher would be written down otherwise
+
+Array = NDArray[np.float32]
+Face = tuple[Array, float, Array]  # box, score, five keypoints
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A shard that was labelled: its file, samples in it, samples without a face, and what was broken."""
+
+    path: Path
+    samples: int
+    without_face: int
+    broken: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """What `engines.finish` does with every shard. Made by :meth:`of`."""
+
+    adapter: Adapter
+    model: Path
+    detector: Path | None
+    accept_licence: bool
+    question: str = field(repr=False)
+    suffix: str = ".tar"
+
+    @classmethod
+    def of(cls, adapter: Adapter, model: Path, teachers: Path, accept_licence: bool = False) -> Labelling:
+        """The work of a teacher.
+
+        Args:
+            adapter: What is known of it.
+            model: Its ONNX file.
+            teachers: Folder of YuNet's file, which finds the face for teachers that see a crop.
+            accept_licence: Its terms were read and allow the use.
+
+        Raises:
+            LicenceError: Its terms were not accepted.
+            AdapterError: Its points have no scheme, or a file is missing.
+        """
+        from .teachers.onnx import check_licence
+
+        check_licence(adapter, accept_licence)
+        if isinstance(adapter.output, LandmarksRule) and adapter.output.scheme not in POINT_SCHEMES:
+            raise AdapterError(
+                f"{adapter.name}: the order of its {adapter.output.count} points has no name here, so nobody "
+                f"could read them: landmarks.scheme must be one of {', '.join(POINT_SCHEMES)}"
+            )
+        detector = None if adapter.crop.kind == "whole" else (teachers / DETECTOR).resolve()
+        for path in (model, detector):
+            if path is not None and not path.is_file():
+                raise AdapterError(f"{path}: there is no such file; a teacher of crops needs YuNet's too")
+        model = model.resolve()
+        question = question_of(_FORMAT, asdict(adapter), digest(model), detector and digest(detector))
+        return cls(adapter, model, detector, accept_licence, question)
+
+    def open(self) -> Read:
+        """Loads the teacher and, where it sees a crop, YuNet."""
+        from .teachers.onnx import OnnxTeacher
+
+        teacher = OnnxTeacher(self.adapter, self.model, accept_licence=self.accept_licence)
+        if self.detector is None:
+            return partial(_label, teacher, None)
+        from .label import find_face
+        from .teachers.yunet import YuNet
+
+        detector = YuNet(self.detector)
+        return partial(_label, teacher, lambda rgb, where: find_face(detector, rgb, 1.0, where))
+
+
+def label_shards(
+    work: Labelling, shards: Path, out: Path, engine: str = "local", workers: int = 2
+) -> list[Labelled]:
+    """Labels the shards of a folder (or one) into ``out``; those that are done are not done again.
+
+    The folder holds what one teacher says of each shard: what it said of an earlier content of a shard goes
+    once the new one is written.
+
+    Raises:
+        DataSetError: There are no shards.
+        AdapterError: ``out`` holds what another teacher said.
+        EngineError: Shards failed, or the engine is not there.
+    """
+    files = shard_files(shards)
+    marks = {path.name: path.stem.rsplit("-", 2) for path in out.glob("*.tar")}
+    for name, mark in marks.items():
+        if len(mark) != 3 or not work.question.startswith(mark[1]):
+            raise AdapterError(
+                f"{out / name}: not what this teacher says: read together with its labels it would be taken "
+                "for one of them; give another folder"
+            )
+    done = finish(work, files, out, engine, workers)
+    new = {path.name for path in done}
+    for name, mark in marks.items():
+        if name not in new and mark[0] in {path.stem for path in files}:
+            (out / name).unlink()
+    return [_told(path) for path in done]
+
+
+def _told(path: Path) -> Labelled:
+    notes = read_notes(path)
+    return Labelled(path, notes["samples"], notes["without_face"], tuple(notes["broken"]))
+
+
+def _label(
+    teacher: Callable[..., Answer],
+    find: Callable[[NDArray[np.uint8], Array | None], Face | None] | None,
+    shard: Path,
+    target: Path,
+) -> None:
+    data = open_dataset("webdataset", shard)
+    counts = {"samples": 0, "without_face": 0}
+    own: Adapter = teacher.adapter  # type: ignore[attr-defined]
+
+    def samples() -> Iterator[Sample]:
+        for sample, rgb in data.decoded():
+            face = None if find is None else find(rgb, _middle(sample))
+            if find is not None and face is None:
+                counts["without_face"] += 1
+                continue
+            counts["samples"] += 1
+            said = teacher(rgb) if face is None else teacher(rgb, face[0], face[2])
+            changes = _changes(said)
+            if sample.boxes is None and face is not None:
+                changes.setdefault("boxes", face[0][None])
+            yield replace(sample, attributes={**sample.attributes, "teacher": own.name}, **changes)
+
+    terms = join_terms(data.terms, own.terms)
+    write_shard(target, samples(), terms, lambda: {**counts, "teacher": own.name, "broken": _broken(data)})
+
+
+def _broken(data: DataSet) -> list[str]:
+    """Without the folder, which may be another one tomorrow: same shard, same bytes."""
+    return [str(fault).replace(f"{data.root.parent}/", "") for fault in data.faults]
+
+
+def _middle(sample: Sample) -> Array | None:
+    """A point [1, 2] of the face that the sample is of, where it says so."""
+    if sample.points is not None:
+        return sample.points.mean(0, keepdims=True)
+    if sample.boxes is not None and len(sample.boxes) == 1:
+        return (sample.boxes[:, :2] + sample.boxes[:, 2:] / 2).astype(np.float32)
+    return None
+
+
+def _changes(said: Answer) -> dict[str, Any]:
+    """The fields of a sample that an answer fills."""
+    if isinstance(said, PointsAnswer):
+        return {"points": said.points, "points_scheme": said.scheme, "visible": None}
+    if isinstance(said, MapAnswer):
+        return {"mask": said.labels, "mask_scheme": said.scheme}
+    if isinstance(said, ExpressionAnswer):
+        votes = np.zeros(len(FER8) + 2, np.float32)
+        votes[: len(FER8)] = said.probabilities
+        return {"votes": votes, "expression": int(said.probabilities.argmax())}
+    return {"boxes": said.boxes}
+
+
+def summary(labelled: Sequence[Labelled]) -> str:
+    """All shards in one line, and a line for every broken item."""
+    lines = [
+        f"{len(labelled)} shards: {sum(one.samples for one in labelled)} samples labelled, "
+        f"{sum(one.without_face for one in labelled)} without a face, "
+        f"{sum(len(one.broken) for one in labelled)} broken"
+    ]
+    return "\n".join([*lines, *(f"  {fault}" for one in labelled for fault in one.broken)])
