@@ -9,23 +9,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 import edgeface
+from edgeface import Bundle
 
 from .card import HEADLINES, Facts, write_card
+from .convert import ExportError
+from .datasets import lfpw
 from .pack import Exported, Student, build_bundle, export_student
 from .provenance import digest
+from .splits import parts
 from .tasks import RECIPES, StudentTask, load_recipe, load_task
 from .tasks.seen import Seen, seen, stages
 from .terms import WeightsTerms, check_claim
 from .training import load_weights
 
-__all__ = ["Source", "build", "deployed", "load_networks", "load_trained"]
+__all__ = ["Source", "build", "deployed", "load_networks", "load_trained", "score_threshold"]
+
+_LEAST_SCORE = 0.2  # a threshold below would be no detector's
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,11 @@ def build(recipes: Sequence[Path], data: Path, labels: Path, weights: Path, metr
             min_sqnr_db=float(deploy.get("min_sqnr_db", 10.0)),
         )
         facts = source, weights / f"{name}.npz", metrics_of.get(name, {}), curves_of.get(name, {})
-        students.append(_describe(lessons, trained, exported, *facts))
+        student = _describe(lessons, trained, exported, *facts)
+        if "false_per_window" in deploy:
+            found = score_threshold(student, data, labels, float(deploy["false_per_window"]))
+            student = replace(student, head={**student.head, "score_threshold": found})
+        students.append(student)
     commercial = all(source.terms.commercial for source in sources)
     allowed = "commercial use allowed" if commercial else "research only"
     return build_bundle(
@@ -129,6 +140,37 @@ def build(recipes: Sequence[Path], data: Path, labels: Path, weights: Path, metr
         version=edgeface.__version__,
         created_by="python -m quantization pack",
         licence=f"weights: {allowed}, see each model's card; code: Apache-2.0",
+    )
+
+
+def score_threshold(student: Student, data: Path, labels: Path, rate: float) -> float:
+    """The lowest threshold, in hundredths, with which a detector sees few faces where there are none.
+
+    ``rate``: how many per picture. Of the pieces of the training photos that show no face, as the runtime
+    would see them; on photos it was not trained on it errs more often.
+
+    Raises:
+        ExportError: even at 0.95 it sees more.
+    """
+    from .evaluate import face_free
+
+    one = build_bundle([student], name="threshold", version="0", created_by="pack", licence="none")
+    with np.load(labels / "lfpw_faces.npz") as faces:
+        names, boxes = faces["names"], faces["boxes"]
+    scores, windows = [], 0
+    with edgeface.FaceAnalyzer((), bundle=Bundle.from_bytes(one), min_score=_LEAST_SCORE) as analyzer:
+        for name in parts("lfpw", "train"):
+            if not (mine := names == name).any():
+                continue
+            for piece in face_free(lfpw.load_photo(data / "landmarks/lfpw/trainset", name), boxes[mine]):
+                windows += 1
+                scores += [face.bbox.score for face in analyzer.analyze(piece).faces]
+    for hundredths in range(round(100 * _LEAST_SCORE), 96):
+        if np.count_nonzero(np.array(scores) >= hundredths / 100) <= rate * windows:
+            return hundredths / 100
+    raise ExportError(
+        f"the detector sees more than {rate:g} faces per picture without one, even at a threshold of 0.95: "
+        "train it longer, or raise deploy.false_per_window"
     )
 
 

@@ -11,14 +11,18 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import splits
 from .provenance import TRAINING, commit, digest, machine, versions, write_json
-from .recipe import LABELLED, RecipeError, check_lists, flat, is_teacher, load_recipe, sets_of
+from .recipe import LABELLED, RecipeError, asked, check_lists, flat, is_teacher, load_recipe, sets_of
 
-__all__ = ["Course", "differences"]
+if TYPE_CHECKING:
+    from .team import Team
 
+__all__ = ["WEIGHTS", "Course", "differences"]
+
+WEIGHTS = Path(__file__).parent / "weights"  # committed: NAME.npz of the recipe NAME.toml
 Report = Callable[[int, Mapping[str, Any] | None], None]
 # They change when and how fast, not what comes out: batches depend on the seed and the step alone.
 _NO_MATTER = ("schedule.workers", "schedule.validate_every")
@@ -34,6 +38,8 @@ class Course:
     labels: Path
     teachers: Path
     run: Path
+    committed: Path | None = WEIGHTS
+    """Where the weights of a teacher lie that was not taught beside this run; None: it must have been."""
 
     @classmethod
     def of(cls, path: Path, data: Path, labels: Path, teachers: Path, run: Path) -> Course:
@@ -56,6 +62,37 @@ class Course:
         """The recipe, beside this one, whose weights it begins with."""
         return self.recipe["schedule"].get("start")
 
+    def asked(self) -> dict[str, tuple[dict[str, Any], Path]]:
+        """The recipe and the weights of every teacher that is asked about each batch, by its name.
+
+        Raises:
+            RecipeError: the recipe is not there, or trains no teacher.
+        """
+        found = {}
+        for name in asked(self.recipe):
+            path = self.path.with_name(f"{name}.toml")
+            recipe = load_recipe(path)
+            if not is_teacher(recipe):
+                raise RecipeError(f"{self.path}: teacher is {name!r}, which trains no teacher")
+            weights = self.run.parent / name / "weights.npz"
+            if not weights.exists() and self.committed and (self.committed / f"{name}.npz").exists():
+                weights = self.committed / f"{name}.npz"
+            found[name] = (recipe, weights)
+        return found
+
+    @property
+    def mend(self) -> str:
+        """The lines of a recipe that mends what int8 loses, where this one has not taken them already."""
+        stem, schedule = self.path.stem, self.recipe["schedule"]
+        if schedule.get("quantised"):
+            return "it learned under int8 rounding already: look at `calibrate` for the tensor that ruins it"
+        return (
+            f"the mend is a quantised last course: copy {self.path.name} to {stem}-int8.toml, write there\n"
+            f'    [schedule]\n    start = "{stem}"\n    quantised = true\n'
+            f"    steps = {max(200, schedule['steps'] // 8)}\n    rate = {schedule['rate'] / 10:g}\n"
+            f"    warmup = 50\nin place of those keys, and `build` it"
+        )
+
     def settings(self) -> dict[str, Any]:
         """All of the recipe that decides about the weights, and the packages that train them."""
         found = flat(self.recipe, "task", "student", "schedule", "deploy.crop")
@@ -74,30 +111,61 @@ class Course:
             found[f"maps {name}"] = self.labels / "parsing" / name
         if self.started:
             found[f"weights of {self.started}"] = self.run.parent / self.started / "weights.npz"
-        if is_teacher(self.recipe):
+        found |= {f"weights of {name}": weights for name, (_, weights) in self.asked().items()}
+        if "encoder" in self.recipe["student"]:
             found["encoder"] = self.teachers / self.recipe["student"]["encoder"]
         return found
 
+    def require_reads(self) -> None:
+        """Sees to it that all is there.
+
+        Raises:
+            RecipeError: something is not; names who makes it.
+        """
+        missing = [f"{what}, {path}" for what, path in self.reads().items() if not path.exists()]
+        untaught = [name for name, (_, weights) in self.asked().items() if not weights.exists()]
+        if untaught:
+            first = "; ".join(f"`teach {self.path.with_name(f'{name}.toml')}`" for name in untaught)
+            raise RecipeError(f"{self.path}: not there: {'; '.join(missing)}; run first: {first}")
+        if missing:
+            raise RecipeError(f"{self.path}: not there: {'; '.join(missing)}; `build` makes it")
+
+    def inputs(self) -> dict[str, Any]:
+        """All that decides about the weights: settings by value, files by digest (None: not there)."""
+        return self.settings() | {what: digest(path) for what, path in self.reads().items()}
+
     def train(
-        self, threads: int, report: Report | None = None, say: Callable[[str], None] = lambda _: None
+        self,
+        threads: int,
+        report: Report | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        team: Team | None = None,
     ) -> None:
         """Trains, or goes on with what was cut off; ``say`` is told when an earlier run is set aside.
 
+        Every process of a ``team`` calls this; its leader alone reports and writes.
+
         Raises:
-            RecipeError: what it begins with is not there.
+            RecipeError: what it begins with is not there, or a batch has too few images for the team.
         """
-        missing = [f"{what}, {path}" for what, path in self.reads().items() if not path.exists()]
-        if missing:
-            raise RecipeError(f"{self.path}: not there: {'; '.join(missing)}; `build` makes it")
-        inputs = self.settings() | {what: digest(path) for what, path in self.reads().items()}
-        self._set_aside(inputs, say)
+        self.require_reads()
         from .tasks import load_task
+        from .team import ALONE
         from .training import Schedule, fit
 
-        schedule = Schedule(**self.recipe["schedule"])
-        write_json(self.run / "provenance.json", self._provenance(inputs, schedule.seed, threads))
-        task = load_task(dict(self.recipe), self.data, self.labels, self.teachers)
-        fit(task, schedule, self.run, threads, report)
+        team, schedule = team or ALONE, Schedule(**self.recipe["schedule"])
+        if schedule.batch < team.size:
+            raise RecipeError(
+                f"{self.path}: schedule.batch is {schedule.batch}, too few for {team.size} processes: "
+                "start fewer"
+            )
+        if team.leads:
+            inputs = self.inputs()
+            self._set_aside(inputs, say)
+            told = self._provenance(inputs, schedule.seed, threads, team)
+            write_json(self.run / "provenance.json", told)
+        task = load_task(dict(self.recipe), self.data, self.labels, self.teachers, self.asked())
+        fit(task, schedule, self.run, threads, report if team.leads else None, team)
 
     def _set_aside(self, inputs: Mapping[str, Any], say: Callable[[str], None]) -> None:
         path = self.run / "provenance.json"
@@ -114,18 +182,24 @@ class Course:
         for name in there:
             (self.run / name).replace(self.run / "before" / name)
 
-    def _provenance(self, inputs: Mapping[str, Any], seed: int, threads: int) -> dict[str, Any]:
+    def _provenance(self, inputs: Mapping[str, Any], seed: int, threads: int, team: Team) -> dict[str, Any]:
         import torch
 
         uncertain = ["another processor or another number of threads may round and add in another order"]
         if threads > 1:
             uncertain.append(f"{threads} threads: torch promises no order of additions between them")
+        if not team.alone:
+            uncertain.append(
+                f"{team.size} processes add in another order than one, and drop out other values"
+            )
         return {
             "recipe": self.path.name,
             "recipe_sha256": digest(self.path),
             "seed": seed,
             "threads": threads,
-            "deterministic": threads == 1,
+            "processes": team.size,
+            "device": team.device.partition(":")[0],
+            "deterministic": threads == 1 and team.device == "cpu",
             "not_deterministic": uncertain,
             "machine": machine() | {"torch_kernels": torch.backends.cpu.get_cpu_capability()},
             "packages": versions(TRAINING),

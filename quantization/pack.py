@@ -271,6 +271,7 @@ def _check_quantisation(
             raise ExportError(
                 f"output '{spec.name}' keeps only {ratio:.1f} dB after quantisation "
                 f"(at least {min_sqnr_db:g} wanted): give more varied calibration frames, "
-                "or look for a tensor with a few extreme values before it"
+                "look for a tensor with a few extreme values before it, or train a quantised last course "
+                "(schedule.quantised)"
             )
     return {spec.name: round(float(ratio), 2) for spec, ratio in zip(specs, ratios, strict=True)}

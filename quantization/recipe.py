@@ -7,9 +7,10 @@
 A recipe is TOML: the task, and tables. ``[student]`` is the network, its losses and its augmentation;
 ``[schedule]`` the training; ``[deploy]`` calibration, crop and what the manifest says; ``[data]`` pins the
 data, ``[seen]`` names what else was learned from, for the terms; ``[targets]`` are told of and never stop
-anything, ``[gates]`` stop the chain. ``teacher`` names the recipe beside it whose network draws the maps of
-``student.taught``; ``schedule.start`` the one beside it whose weights this one begins with. A recipe with
-``student.encoder`` trains a teacher.
+anything, ``[gates]`` stop the chain. ``teacher`` names the recipe beside it, or recipes, whose network draws
+the maps of ``student.taught`` and is asked about every batch that ``student.losses`` weighs;
+``schedule.start`` the one beside it whose weights this one begins with. A recipe with ``role = "teacher"``
+or ``student.encoder`` trains a teacher.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ __all__ = [
     "TASKS",
     "Key",
     "RecipeError",
+    "asked",
     "check_lists",
+    "check_recipe",
+    "check_table",
     "flat",
     "holds",
     "is_teacher",
     "load_recipe",
     "schema",
     "sets_of",
+    "teachers_of",
 ]
 
 TASKS = ("detection", "landmarks", "parsing", "expression")
@@ -60,7 +65,7 @@ class Key:
     """What may stand under a key: a kind of value, its range, the words allowed, what is inside."""
 
     kind: str
-    """``text``, ``whole``, ``number``, ``flag``, ``bound``, ``list`` or ``table``."""
+    """``text``, ``whole``, ``number``, ``flag``, ``bound``, ``names``, ``list`` or ``table``."""
     required: bool = False
     least: float = -math.inf
     most: float = math.inf
@@ -79,6 +84,8 @@ class Key:
             return f"one of {', '.join(self.allowed)}"
         if self.kind == "bound":
             return '">= NUMBER" or "<= NUMBER"'
+        if self.kind == "names":
+            return "a name or a list of names"
         said = {"whole": "a whole number", "flag": "true or false"}.get(self.kind, f"a {self.kind}")
         low = f" of at least {self.least:g}" if self.least > -math.inf else ""
         high = f"{' and' if low else ' of'} at most {self.most:g}" if self.most < math.inf else ""
@@ -92,6 +99,7 @@ def _need(key: Key) -> Key:
 _SHARE, _AMOUNT = Key("number", least=0, most=1), Key("number", least=0)
 _COUNT, _TEXT, _FLAG = Key("whole", least=1), Key("text"), Key("flag")
 _WIDTHS = Key("list", True, of=_COUNT)
+_TEMPERATURE = Key("number", least=0.1)
 _MIX = ("photo", "mosaic", "pasted", "natural", "bystander", "smallest", "soft", "strength", "hard")
 _SCENES = dict.fromkeys(_MIX, _AMOUNT) | {"rendered": Key("whole", least=0)}
 _CROP = {
@@ -110,6 +118,18 @@ _PARSING = {
     "taught": Key("list", of=Key("text", allowed=LABELLED)),
     "taught_share": _SHARE,
 }
+_LANDMARKS = {
+    "size": _need(_COUNT),
+    "code": _need(_COUNT),
+    "negatives": _need(_SHARE),
+    "turned": _need(_SHARE),
+    "covered": _need(_SHARE),
+    "strength": _need(_AMOUNT),
+    "share": Key("table", True, of=dict.fromkeys(LABELLED, _SHARE)),
+    "also_validation": Key("list", of=Key("text", allowed=LABELLED[1:])),  # LFPW's grades this very task
+    "rendered": _COUNT,
+    "rendered_share": _SHARE,
+}
 _STUDENTS: Mapping[str, Mapping[str, Key]] = {
     "detection": {
         "width": _need(_COUNT),
@@ -121,19 +141,21 @@ _STUDENTS: Mapping[str, Mapping[str, Key]] = {
         "scenes": Key("table", True, of=_SCENES),
         "smallest": _need(_AMOUNT),
     },
-    "landmarks": {
-        "size": _need(_COUNT),
-        "widths": _WIDTHS,
-        "code": _need(_COUNT),
-        "negatives": _need(_SHARE),
-        "turned": _need(_SHARE),
-        "covered": _need(_SHARE),
-        "strength": _need(_AMOUNT),
-        "share": Key("table", True, of=dict.fromkeys(LABELLED, _SHARE)),
+    "landmarks": {"widths": _WIDTHS, **_LANDMARKS, "losses": Key("table", of={"kd": _AMOUNT})},
+    "landmarks teacher": {
+        "encoder": _need(_TEXT),
+        "widths": Key("list", True, of=_COUNT, count=3),
+        "softened": _SHARE,
+        **_LANDMARKS,
     },
-    "parsing": {"widths": _WIDTHS, **_PARSING},
+    "parsing": {"widths": _WIDTHS, **_PARSING, "losses": Key("table", of={"features": _AMOUNT})},
     "parsing teacher": {"encoder": _need(_TEXT), **_PARSING},
-    "expression": {"widths": _WIDTHS, "balance": _need(_AMOUNT)},
+    "expression": {
+        "widths": _WIDTHS,
+        "balance": _need(_AMOUNT),
+        "losses": Key("table", of={"soft": _AMOUNT, "decoupled": _AMOUNT, "temperature": _TEMPERATURE}),
+    },
+    "expression teacher": {"widths": _WIDTHS, "blocks": _WIDTHS, "balance": _need(_AMOUNT)},
 }
 _SCHEDULE = {
     "steps": _need(_COUNT),
@@ -147,12 +169,14 @@ _SCHEDULE = {
     "workers": _COUNT,
     "start": _TEXT,
     "encoder_rate": _AMOUNT,
+    "quantised": _FLAG,
 }
 _DEPLOY = {
     "licence": _TEXT,
     "labels": _TEXT,
     "description": _need(_TEXT),
     "calibration": _need(_COUNT),
+    "false_per_window": _AMOUNT,
     "min_sqnr_db": Key("number"),
     "precision": Key("text", allowed=("int8",)),
     "crop": Key("table", of=_CROP),
@@ -161,13 +185,14 @@ _DEPLOY = {
 
 
 def schema(kind: str) -> Mapping[str, Key]:
-    """The keys of a recipe for one of `TASKS`, or for ``parsing teacher``."""
+    """The keys of a recipe for one of `TASKS`, or for the teacher of one, as ``parsing teacher``."""
     deploy = {"crop": Key("table", True, of=_CROP)} if kind.endswith(" teacher") else dict(_DEPLOY)
     if kind not in {"detection", "parsing teacher"}:
         deploy["crop"] = Key("table", True, of=_CROP)
     return {
         "task": Key("text", True, allowed=TASKS),
-        "teacher": _TEXT,
+        "role": Key("text", allowed=("teacher", "student")),
+        "teacher": Key("names"),
         "student": Key("table", True, of=_STUDENTS[kind]),
         "schedule": Key("table", True, of=_SCHEDULE),
         "deploy": Key("table", True, of=deploy),
@@ -199,25 +224,49 @@ def load_recipe(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: not readable ({error.strerror}); name a recipe's .toml file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: no TOML: {error}") from None
+    check_recipe(recipe, path)
+    return recipe
+
+
+def check_recipe(recipe: Mapping[str, Any], path: Path) -> None:
+    """Holds a recipe, read from ``path`` or made of that one, to :func:`schema`.
+
+    Raises:
+        RecipeError: a key is unknown, missing, or not what may stand there.
+    """
     task = recipe.get("task")
     if task not in TASKS:
         raise RecipeError(f"{path}: task is {task!r}; write one of {', '.join(TASKS)}")
     kind = task
-    if "encoder" in recipe.get("student", {}):
+    if recipe.get("role") == "teacher" or "encoder" in recipe.get("student", {}):
         kind = f"{task} teacher"
+        if "encoder" in recipe.get("student", {}) and "encoder" not in _STUDENTS.get(kind, {}):
+            raise RecipeError(f"{path}: student.encoder: only teachers of landmarks and parsing have one")
         if kind not in _STUDENTS:
-            raise RecipeError(f"{path}: student.encoder: only a recipe for parsing trains a teacher")
+            known = ", ".join(name.removesuffix(" teacher") for name in _STUDENTS if " " in name)
+            raise RecipeError(f"{path}: role: no teacher for {task} is trained here, only for {known}")
     try:
-        _check_table("", recipe, schema(kind))
+        check_table("", recipe, schema(kind))
         _check_together(recipe)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from None
-    return recipe
 
 
 def is_teacher(recipe: Mapping[str, Any]) -> bool:
     """Whether the recipe trains a teacher."""
-    return "encoder" in recipe["student"]
+    return recipe.get("role") == "teacher" or "encoder" in recipe["student"]
+
+
+def teachers_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """The recipes, beside this one, that train its teachers."""
+    named = recipe.get("teacher", ())
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def asked(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of them that are asked about every batch: all, where a weight of ``student.losses`` is not 0."""
+    losses = recipe["student"].get("losses", {})
+    return teachers_of(recipe) if any(losses[name] for name in losses if name != "temperature") else ()
 
 
 def sets_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
@@ -266,7 +315,12 @@ def holds(value: float, bound: str) -> bool:
     return _COMPARE[matched[1]](value, float(matched[2]))
 
 
-def _check_table(place: str, table: Mapping[str, Any], keys: Mapping[str, Key]) -> None:
+def check_table(place: str, table: Mapping[str, Any], keys: Mapping[str, Key]) -> None:
+    """Holds what stands under ``place`` (a dotted key, or nothing) of a TOML file to ``keys``.
+
+    Raises:
+        RecipeError: a key is unknown, missing, or not what may stand there.
+    """
     for name, value in table.items():
         dotted = f"{place}.{name}" if place else name
         if name not in keys:
@@ -289,7 +343,7 @@ def _check(place: str, value: Any, key: Key) -> None:
         for name, item in value.items():
             _check(f"{place}.{name}", item, key.of)
     elif key.kind == "table" and isinstance(key.of, Mapping):
-        _check_table(place, value, key.of)
+        check_table(place, value, key.of)
 
 
 def _is(value: Any, key: Key) -> bool:
@@ -298,6 +352,9 @@ def _is(value: Any, key: Key) -> bool:
     if key.kind in {"whole", "number"}:
         right = number and (key.kind == "number" or isinstance(value, int))
         return right and key.least <= value <= key.most
+    if key.kind == "names":
+        names = value if isinstance(value, list) else [value]
+        return len(names) > 0 and all(isinstance(name, str) and name for name in names)
     if key.kind == "list":
         return isinstance(value, list) and len(value) == (key.count or len(value)) and len(value) > 0
     if key.kind == "text":
@@ -310,10 +367,19 @@ def _is(value: Any, key: Key) -> bool:
 def _check_together(recipe: Mapping[str, Any]) -> None:
     """What single keys cannot say."""
     student, data = recipe["student"], recipe.get("data", {})
+    if recipe["schedule"].get("quantised") and "start" not in recipe["schedule"]:
+        raise RecipeError("schedule.start is missing beside schedule.quantised; write the float recipe there")
     if student.get("taught") and "taught_share" not in student:
         raise RecipeError(f"student.taught_share is missing beside student.taught; write {_SHARE}")
-    if "teacher" in recipe and not student.get("taught"):
-        raise RecipeError("teacher: it draws the maps of student.taught, which is missing")
+    if student.get("rendered") and "rendered_share" not in student:
+        raise RecipeError(f"student.rendered_share is missing beside student.rendered; write {_SHARE}")
+    if "teacher" in recipe and not student.get("taught") and "losses" not in student:
+        raise RecipeError("teacher: it draws the maps of student.taught, which is missing; no losses ask it")
+    if "teacher" not in recipe and any(v for k, v in student.get("losses", {}).items() if k != "temperature"):
+        raise RecipeError("teacher is missing beside student.losses; write the recipe that trains it")
+    stages = len(student.get("widths", ())) - 1
+    if recipe["task"] == "expression" and len(student.get("blocks", [1] * stages)) != stages:
+        raise RecipeError(f"student.blocks is {student['blocks']}; write {stages}, one less than the widths")
     read = sets_of(recipe)
     if "sets" in data and set(data["sets"]) != set(read):
         raise RecipeError(f"data.sets is {data['sets']}; the task reads {', '.join(read)}")

@@ -2,7 +2,7 @@
 
 Batch ``k`` of a run depends on the seed and ``k`` alone, so a resumed run sees the batches it would have
 seen. Autocast to bfloat16 and channels-last tensors make a CPU with AVX-512 BF16 train three times faster
-here.
+here. Under ``torchrun`` several processes train one network: see :mod:`.team`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Schedule", "Task", "fit", "load_weights", "save_weights"]
+from .team import ALONE, Team
+
+__all__ = ["LESSONS", "Schedule", "Task", "fit", "load_weights", "save_weights"]
+
+# A network's part of this name belongs to its losses: it learns and is resumed with the rest, and stays here.
+LESSONS = "lessons."
 
 
 class Task(Protocol):
@@ -54,6 +60,7 @@ class Schedule:
     workers: int = 1
     start: str | None = None  # the run, beside this one, whose weights to begin with
     encoder_rate: float = 1.0  # of the rate, for a network's pretrained `encoder`
+    quantised: bool = False  # computes as the int8 file will: see :mod:`.qat`
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step."""
@@ -63,13 +70,13 @@ class Schedule:
         return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
-def _prefetch(task: Task, schedule: Schedule, first: int, depth: int = 4) -> Iterator[Mapping[str, Tensor]]:
-    """Batches first, first+1, ... in order, made ahead by threads (OpenCV and numpy release the GIL)."""
+def _prefetch(task: Task, schedule: Schedule, steps: range, depth: int = 4) -> Iterator[Mapping[str, Tensor]]:
+    """The batches of ``steps`` in order, made ahead by threads (OpenCV and numpy release the GIL)."""
     slots: list[queue.Queue[Any]] = [queue.Queue(depth) for _ in range(schedule.workers)]
     stop = threading.Event()
 
     def work(lane: int) -> None:
-        for step in range(first + lane, schedule.steps, schedule.workers):
+        for step in steps[lane :: schedule.workers]:
             if stop.is_set():
                 return
             try:
@@ -81,8 +88,8 @@ def _prefetch(task: Task, schedule: Schedule, first: int, depth: int = 4) -> Ite
     for lane in range(schedule.workers):
         threading.Thread(target=work, args=(lane,), daemon=True).start()
     try:
-        for step in range(first, schedule.steps):
-            item = slots[(step - first) % schedule.workers].get()
+        for turn in range(len(steps)):
+            item = slots[turn % schedule.workers].get()
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -91,11 +98,17 @@ def _prefetch(task: Task, schedule: Schedule, first: int, depth: int = 4) -> Ite
 
 
 def _save(
-    path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, step: int
+    path: Path,
+    network: nn.Module,
+    average: nn.Module,
+    ranges: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
 ) -> None:
     state = {
         "network": network.state_dict(),
         "average": average.state_dict(),
+        "ranges": ranges.state_dict(),
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),  # of dropout
         "step": step,
@@ -105,11 +118,33 @@ def _save(
     partial.replace(path)
 
 
-def _resume(path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Puts everything back as it was; returns the step to go on with."""
-    state = torch.load(path, weights_only=True)
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
+def _begin(
+    run: Path,
+    schedule: Schedule,
+    network: nn.Module,
+    average: nn.Module,
+    ranges: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    team: Team,
+) -> int:
+    """Puts all back as a run left it, or begins with another's weights; returns the step to go on with."""
+    checkpoint = run / "checkpoint.pt"
+
+    def found() -> dict[str, Any]:
+        if checkpoint.exists():
+            return dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        if schedule.start:
+            start = load_weights(network, run.parent / schedule.start / "weights.npz").state_dict()
+            return {"network": start, "average": start}
+        return {}
+
+    state = team.told(found)
+    if state:
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+    if "step" not in state:
+        return 0
+    ranges.load_state_dict(state.get("ranges", {}))
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state.get("random", torch.get_rng_state()))
     return int(state["step"])
@@ -118,7 +153,9 @@ def _resume(path: Path, network: nn.Module, average: nn.Module, optimizer: torch
 def save_weights(network: nn.Module, path: Path) -> None:
     """Writes the weights as float16 numpy arrays (.npz): what is committed beside a recipe."""
     arrays = {
-        k: v.detach().float().numpy() for k, v in network.state_dict().items() if "num_batches" not in k
+        k: v.detach().float().cpu().numpy()
+        for k, v in network.state_dict().items()
+        if "num_batches" not in k and not k.startswith(LESSONS)
     }
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -133,7 +170,7 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
     with np.load(path) as arrays:
         state = {k: torch.from_numpy(arrays[k].astype(np.float32)) for k in arrays.files}
     missing, unexpected = network.load_state_dict(state, strict=False)
-    if unexpected or [k for k in missing if "num_batches" not in k]:
+    if unexpected or [k for k in missing if "num_batches" not in k and not k.startswith(LESSONS)]:
         raise ValueError(
             f"{path}: the weights are of another network; missing {missing}, unexpected {unexpected}"
         )
@@ -146,61 +183,93 @@ def fit(
     run: Path,
     threads: int = 2,
     report: Callable[[int, Mapping[str, Any] | None], None] | None = None,
+    team: Team = ALONE,
 ) -> nn.Module:
     """Trains ``task`` into the folder ``run`` (``checkpoint.pt``, ``log.jsonl``, ``weights.npz``) or goes on.
 
     ``report`` is called with the steps done: first with those of an earlier run, then after each step, with
-    the log's row where one was written. Returns the averaged network in evaluation mode.
+    the log's row where one was written. Every process of a ``team`` calls this; its leader alone writes and
+    validates. Returns the averaged network in evaluation mode.
     """
-    run.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
     torch.manual_seed(schedule.seed)
-    network = task.network().to(memory_format=torch.channels_last)
+    network = task.network().to(team.device, memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(_groups(network, schedule), lr=schedule.rate, fused=True)
-    checkpoint = run / "checkpoint.pt"
-    first = 0
-    if checkpoint.exists():
-        first = _resume(checkpoint, network, average, optimizer)
-    elif schedule.start:
-        load_weights(network, run.parent / schedule.start / "weights.npz")
-        average.load_state_dict(network.state_dict())
-    _forget_after(first, run / "log.jsonl")
+    learner, graded, ranges = network, average, nn.Module()  # type: nn.Module, nn.Module, nn.Module
+    if schedule.quantised:
+        learner, graded, ranges = _as_deployed(network, average)
+    first = _begin(run, schedule, network, average, ranges, optimizer, team)
+    learner = team.parallel(learner)
+    if team.leads:
+        run.mkdir(parents=True, exist_ok=True)
+        _forget_after(first, run / "log.jsonl")
     if report:
         report(first, None)
+    steps = range(first, schedule.steps)
+    batches = _prefetch(task, schedule, team.turns(steps))
     started, sums = time.monotonic(), {}  # type: float, dict[str, float]
-    for step, batch in zip(range(first, schedule.steps), _prefetch(task, schedule, first), strict=False):
+    for turn, step in enumerate(steps):
+        batch = team.deal(batches, turn)
+        team.seed(schedule.seed, step)
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate_at(step) * group["share"]
-        network.train()
-        image = batch["image"].to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            outputs = network(image)
-        loss, terms = task.loss(tuple(o.float() for o in outputs), batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimizer.step()
-        _update_average(average, network, min(schedule.ema, (1 + step) / (10 + step)))
-        for name, value in terms.items():
+        for name, value in _step(learner.train(), optimizer, task, batch, schedule, team).items():
             sums[name] = sums.get(name, 0.0) + value
+        _update_average(average, network, min(schedule.ema, (1 + step) / (10 + step)))
         done, row = step + 1, None  # type: int, dict[str, Any] | None
-        if done % schedule.validate_every == 0 or done == schedule.steps:
+        if team.leads and (done % schedule.validate_every == 0 or done == schedule.steps):
             count = (done - 1) % schedule.validate_every + 1
             row = {"step": done, "seconds": round(time.monotonic() - started, 1)}
             row |= {name: round(value / count, 5) for name, value in sums.items()}
-            row |= {f"val_{k}": round(v, 5) for k, v in task.validate(average).items()}
+            row |= {f"val_{k}": round(v, 5) for k, v in task.validate(_on_cpu(graded)).items()}
             with (run / "log.jsonl").open("a") as log:
                 log.write(json.dumps(row) + "\n")
             sums = {}
             # The checkpoint last: whoever finds it finds the weights of its step, too.
             save_weights(average, run / "weights.npz")
-            _save(checkpoint, network, average, optimizer, done)
+            _save(run / "checkpoint.pt", network, average, ranges, optimizer, done)
         if report:
             report(done, row)
-    if first >= schedule.steps:
+    if team.leads and first >= schedule.steps:
         save_weights(average, run / "weights.npz")  # the same bytes again, where somebody lost them
     return average.eval()
+
+
+def _step(
+    learner: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    batch: Mapping[str, Tensor],
+    schedule: Schedule,
+    team: Team,
+) -> dict[str, float]:
+    """One step of the weights on a batch; returns the loss's terms."""
+    image = team.own(batch["image"]).to(team.device, memory_format=torch.channels_last)
+    # bfloat16 has eight bits itself: it would round what a fake int8 has just rounded.
+    with nullcontext() if schedule.quantised else torch.autocast(image.device.type, torch.bfloat16):
+        outputs = learner(image)
+    outputs = team.gathered(tuple(o.float() for o in outputs), schedule.batch)
+    loss, terms = task.loss(outputs, batch)
+    optimizer.zero_grad(set_to_none=True)
+    team.backward(loss, outputs)
+    nn.utils.clip_grad_norm_(learner.parameters(), 5.0)
+    optimizer.step()
+    return terms
+
+
+def _as_deployed(network: nn.Module, average: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """What learns and what is graded in a quantised course, and the ranges that both round by."""
+    from .qat import Quantised
+
+    learner = Quantised(network)
+    return learner, Quantised(average, learner.ranges), learner.ranges
+
+
+def _on_cpu(network: nn.Module) -> nn.Module:
+    """The network itself, or a copy where it lies on a GPU: tasks grade on the CPU."""
+    there = next(network.parameters()).device.type
+    return network if there == "cpu" else copy.deepcopy(network).cpu()
 
 
 def _forget_after(step: int, log: Path) -> None:

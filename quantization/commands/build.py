@@ -53,6 +53,10 @@ def build(
         if dry_run:
             _tell(steps, place.states)
             return
+        from ..team import Team
+
+        if Team.of_environment().size > 1:
+            raise click.UsageError(f"`build` is one process: train with `torchrun`, then build: {recipe}")
         with only_one(place.states):
             run(steps, place.states, click.echo)
     except (RecipeError, ChainError, TermsError, CardError) as error:

@@ -1,9 +1,9 @@
-"""Training: `teach` a teacher, `distill` a student."""
+"""Training: `teach` a teacher, `distill` a student, in one process or in several under ``torchrun``."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ def distill(recipe: Path, data: Path, labels: Path, teachers: Path, run: Path | 
     """Train the student of RECIPE; goes on with a run that was cut off.
 
     A run of another recipe, other labels or other data in the same folder is set aside, not continued.
+    `torchrun --nproc-per-node 2 -m -- quantization distill RECIPE` shares every batch among two processes;
+    without the bare `--` torchrun would take --run for one of its own options.
     """
     _train(False, recipe, data, labels, teachers, run, threads)
 
@@ -54,18 +56,23 @@ def _train(
     run: Path | None,
     threads: int,
 ) -> None:
+    from ..convert import ExportError
+    from ..team import Team, TeamError
+
+    team = Team.of_environment()
     try:
         course = Course.of(recipe, data, labels, teachers, run or Path("runs") / recipe.stem)
         if is_teacher(course.recipe) is not teacher:
             other = "distill" if teacher else "teach"
             raise click.UsageError(f"{recipe} trains a {'student' if teacher else 'teacher'}: use `{other}`")
-        with watching(recipe.stem, int(course.recipe["schedule"]["steps"])) as report:
-            course.train(threads, report, lambda line: click.echo(line, err=True))
-    except RecipeError as error:
+        steps = int(course.recipe["schedule"]["steps"])
+        with team.joined(), watching(recipe.stem, steps) if team.leads else nullcontext() as report:
+            course.train(threads, report, lambda line: click.echo(line, err=True), team)
+    except (ExportError, RecipeError, TeamError) as error:
         raise click.ClickException(str(error)) from error
 
 
-@contextlib.contextmanager
+@contextmanager
 def watching(name: str, steps: int) -> Iterator[Report]:
     """What a training reports to: a bar with the time left where somebody looks, else a line per log row."""
     import time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,20 +21,32 @@ class StudentTask(Task, Protocol):
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]: ...
 
 
-def load_task(recipe: dict[str, Any], data: Path, labels: Path, teachers: Path | None = None) -> StudentTask:
+def load_task(
+    recipe: dict[str, Any],
+    data: Path,
+    labels: Path,
+    teachers: Path | None = None,
+    asked: Mapping[str, tuple[Mapping[str, Any], Path]] | None = None,
+) -> StudentTask:
     """The task of a recipe over the data; ``labels`` is what ``python -m quantization label`` wrote.
 
-    ``teachers`` holds the file that an ``encoder`` starts from; only a teacher's recipe has one.
+    ``teachers`` holds the file that an ``encoder`` starts from; only a teacher's recipe has one. ``asked``
+    are recipe and weights of the teachers that ``student.losses`` ask, by name; what only looks at the data
+    does without.
     """
-    settings = recipe["student"] | {"crop": recipe["deploy"].get("crop"), "teachers": teachers}
+    settings = recipe["student"] | {
+        "crop": recipe["deploy"].get("crop"),
+        "teachers": teachers,
+        "asked": asked or {},
+    }
     if recipe["task"] == "expression":
         from .expression import ExpressionTask
 
         return ExpressionTask(data, settings)
     if recipe["task"] == "landmarks":
-        from .landmarks import LandmarkTask
+        from .landmarks import LandmarkTask, LandmarkTeacherTask
 
-        return LandmarkTask(data, labels, settings)
+        return (LandmarkTeacherTask if "encoder" in settings else LandmarkTask)(data, labels, settings)
     if recipe["task"] == "parsing":
         from .parsing import ParsingTask, ParsingTeacherTask
 

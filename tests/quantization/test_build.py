@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from edgeface import BBox, Bundle, FaceAnalyzer, read_image
-from quantization.build import _network, build, load_networks
+from quantization.build import _network, build, load_networks, score_threshold
+from quantization.convert import ExportError
+from quantization.pack import student_of
 from quantization.reference import TorchBackend
 from quantization.splits import read_split
 from quantization.tasks import RECIPES, TASKS, load_recipe
@@ -175,3 +177,23 @@ def test_weights_become_networks_as_they_are_deployed(tmp_path):
         assert not network.training
         first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
         assert first.weight.shape[1] == 3  # the expression net, too, takes colours now
+
+
+def test_the_threshold_of_a_detector_is_where_it_sees_few_faces_that_are_none(
+    tmp_path, repository, monkeypatch
+):
+    detector = student_of(Bundle.load(repository / "edgeface/models/students.bundle"), "detection")
+    photos = tmp_path / "landmarks/lfpw/trainset"
+    photos.mkdir(parents=True)
+    # A face that no label tells of is, to this rule, a false one.
+    (photos / "face.jpg").write_bytes((repository / "examples/astronaut.jpg").read_bytes())
+    np.savez(tmp_path / "lfpw_faces.npz", names=["face.jpg"], boxes=np.array([[0, 0, 1, 1]], np.float32))
+    monkeypatch.setattr("quantization.build.parts", lambda *_: ["face.jpg"])
+    with FaceAnalyzer(()) as analyzer:
+        (face,) = analyzer.analyze(read_image(repository / "examples/astronaut.jpg")).faces
+    none, all_of_them = (score_threshold(detector, tmp_path, tmp_path, rate) for rate in (0.0, 50.0))
+    assert all_of_them == 0.2
+    assert none == pytest.approx(face.bbox.score, abs=0.1)
+    monkeypatch.setattr("quantization.build._LEAST_SCORE", 0.95)
+    with pytest.raises(ExportError, match="false_per_window"):
+        score_threshold(detector, tmp_path, tmp_path, -1.0)
