@@ -1,4 +1,4 @@
-"""The expression student: a plain residual net over one grey 48 x 48 crop."""
+"""The expression student, and its teacher: a plain residual net over one grey 48 x 48 crop."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ class ExpressionNet(nn.Module):
 
     outputs = ("logits",)
 
-    def __init__(self, widths: Sequence[int] = (16, 48, 96, 160), classes: int = 8) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int] = (16, 48, 96, 160),
+        classes: int = 8,
+        blocks: Sequence[int] | None = None,
+    ) -> None:
+        """``blocks`` are the residual ones of each stage after the first convolution; None: one each."""
         super().__init__()
         first, *rest = widths
         layers: list[nn.Module] = [ConvBnRelu(1, first)]
-        for before, after in zip(widths, rest, strict=False):
-            layers.append(stage(before, after, 1))
+        for before, after, count in zip(widths, rest, blocks or [1] * len(rest), strict=False):
+            layers.append(stage(before, after, count))
         self.backbone = nn.Sequential(*layers, Residual(widths[-1]))
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Conv2d(widths[-1], classes, 1)

@@ -44,14 +44,22 @@ class ParsingNet(nn.Module):
         self.dropout = nn.Dropout2d(0.05)
         self.head = nn.Conv2d(d2, classes, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor]:
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The decoder's features at strides 16, 8, 4 and 2, of as many channels as ``decoder`` says."""
         x2 = self.down2(x)
         x4 = self.down4(x2)
         x8 = self.down8(x4)
         x16 = self.down16(x8)
         y = self.top(self.down32(x16))
-        y = self.up16(upsample2(y) + self.side16(x16))
-        y = self.mix8(upsample2(self.up8(y)) + self.side8(x8))
-        y = self.mix4(upsample2(self.up4(y)) + self.side4(x4))
-        y = self.mix2(upsample2(self.up2(y)) + self.side2(x2))
-        return (upsample2(self.head(self.dropout(y))),)
+        y16 = self.up16(upsample2(y) + self.side16(x16))
+        y8 = self.mix8(upsample2(self.up8(y16)) + self.side8(x8))
+        y4 = self.mix4(upsample2(self.up4(y8)) + self.side4(x4))
+        y2 = self.mix2(upsample2(self.up2(y4)) + self.side2(x2))
+        return [y16, y8, y4, y2]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (self.classified(self.maps(x)[-1]),)
+
+    def classified(self, finest: Tensor) -> Tensor:
+        """Logits from the last of :meth:`maps`."""
+        return upsample2(self.head(self.dropout(finest)))

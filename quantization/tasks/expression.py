@@ -1,4 +1,9 @@
-"""Expression: FER+'s vote distributions, not their majority (Barsoum et al., 2016)."""
+"""Expression: FER+'s vote distributions, not their majority (Barsoum et al., 2016), and a teacher's answers.
+
+``student.losses`` weighs what a teacher says of the same crops beside the votes, whose weight is 1: ``soft``
+and ``decoupled`` distillation at ``temperature`` (4 unless said). A teacher's recipe is one of this task
+with ``student.blocks``.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..datasets import ferplus
+from ..losses import decoupled_kd, soft_label_kd
+from ..recipe import RecipeError
 from ..splits import parts
 from ..students.expression import ExpressionNet
+from ..teachers.expression import answers, load_teacher
 
 __all__ = ["ExpressionTask"]
 
@@ -36,9 +44,11 @@ class ExpressionTask:
         weight = (1 / frequency) ** float(recipe["balance"])
         self._probability = (weight / weight.sum()).double().numpy()
         self._probability /= self._probability.sum()
+        self._losses = {name: float(value) for name, value in recipe.get("losses", {}).items()}
+        self._teachers = [load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
 
     def network(self) -> nn.Module:
-        return ExpressionNet(self._recipe["widths"])
+        return ExpressionNet(self._recipe["widths"], blocks=self._recipe.get("blocks"))
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         index = torch.from_numpy(rng.choice(len(self._images), size, p=self._probability))
@@ -51,7 +61,31 @@ class ExpressionTask:
         logits = outputs[0].flatten(1)
         loss = -(batch["target"] * functional.log_softmax(logits, 1)).sum(1).mean()
         hit = (logits.argmax(1) == batch["target"].argmax(1)).float().mean()
-        return loss, {"loss": loss.item(), "accuracy": hit.item()}
+        terms = {"loss": loss.item(), "accuracy": hit.item()}
+        for name, term in self._distilled(logits, batch).items():
+            loss = loss + self._losses[name] * term
+            terms[name] = term.item()
+        return loss, terms
+
+    def _distilled(self, logits: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The terms that a teacher is asked for; of several teachers, towards the mean of their shares.
+
+        Raises:
+            RecipeError: there is a weight and no teacher.
+        """
+        wanted = [name for name in ("soft", "decoupled") if self._losses.get(name)]
+        if not wanted:
+            return {}
+        if not self._teachers:
+            raise RecipeError("student.losses weighs a teacher's answers, and no teacher was given")
+        shares = [functional.log_softmax(answers(t, batch["image"]), 1) for t in self._teachers]
+        told = torch.stack(shares).logsumexp(0)  # a constant more than the mean's logarithm
+        temperature = self._losses.get("temperature", 4.0)
+        terms = {
+            "soft": lambda: soft_label_kd(logits, told, temperature),
+            "decoupled": lambda: decoupled_kd(logits, told, batch["target"].argmax(1), temperature),
+        }
+        return {name: terms[name]() for name in wanted}
 
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
         """Training crops as the runtime makes them: float32 [48, 48, 3] in [-1, 127/128]."""

@@ -1,9 +1,16 @@
-"""Landmarks, visibility, presence: human points where there are any, the fitted face mesh's elsewhere."""
+"""Landmarks, visibility, presence: human points where there are any, the fitted face mesh's elsewhere.
+
+``student.losses`` with a weight for ``kd`` asks two teachers about every crop: KD-Loss then stands in for the
+wing loss on faces whose points a person or the renderer placed, and on the others the mean of both teachers'
+answers for the mesh's points. ``student.rendered`` heads of the 3D model make up ``rendered_share`` of the
+faces. A teacher's recipe has an ``encoder``; one with ``softened`` learns the shapes as a few modes see them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +26,18 @@ from edgeface.labels import IBUG68
 from .. import augment
 from ..datasets import lfpw
 from ..label import SOURCES, load_labels
-from ..losses import wing
+from ..losses import ShapeModel, kd_loss, wing
+from ..recipe import RecipeError
 from ..students.landmarks import LandmarkNet
 from ..teachers.face3d import Face3D
+from ..teachers.landmarks import LandmarkTeacher, ask, load_pair
+from .faces import Face, piece, prepare, rendered
 
-__all__ = ["LandmarkTask"]
+__all__ = ["LandmarkTask", "LandmarkTeacherTask"]
 
 Array = NDArray[np.float32]
 _FLIP = list(IBUG68.flip)
-_LONG_SIDE = 320  # photos are kept in memory no larger than this around a face
-
-
-@dataclass(frozen=True, slots=True)
-class _Face:
-    image: NDArray[np.uint8]
-    box: Array
-    points: Array
-    visible: NDArray[np.bool_]
-    outer_eyes: float
+_SIDE = 0.8  # of a rendered head's box, in crops: a crop then has a pixel for each of its own
 
 
 class LandmarkTask:
@@ -45,11 +46,30 @@ class LandmarkTask:
     def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
         self._recipe = recipe
         self._size = int(recipe["size"])
-        face3d = Face3D(data / "face3d" / "ict_face_model_light.npz")
-        self._train: list[_Face] = []
-        self._validation: list[_Face] = []
-        self._humans: list[_Face] = []
-        weights: list[float] = []
+        self._train: list[Face] = []
+        self._validation: list[Face] = []
+        self._humans: list[Face] = []
+        self._head = data / "face3d" / "ict_face_model_light.npz"
+        self._weights = self._load(data, labels, Face3D(self._head))
+        humans = load_labels(labels, "lfpw")
+        shapes = np.stack(
+            [
+                self._canonical(humans.points[i], humans.boxes[i])
+                for i in range(len(humans.names))
+                if humans.parts[i] == "train"
+            ]
+        )
+        self._mean = np.mean(shapes, axis=0).astype(np.float32)
+        if recipe.get("softened"):
+            self._soften(shapes, float(recipe["softened"]))
+        self._backgrounds = self._find_backgrounds(data, labels)
+        self._kd = float(recipe.get("losses", {}).get("kd", 0.0))
+        asked = recipe.get("asked") or {}
+        self._pair = load_pair(asked, recipe["crop"]) if self._kd and asked else None
+
+    def _load(self, data: Path, labels: Path, face3d: Face3D) -> NDArray[np.float64]:
+        """Fills the lists of faces; returns how often each training face is drawn, of sum 1."""
+        recipe, weights = self._recipe, []  # type: Mapping[str, Any], list[float]
         for source in SOURCES:
             found = load_labels(labels, source.split)
             share = float(recipe["share"].get(source.split, 0.0))
@@ -60,34 +80,34 @@ class LandmarkTask:
             ]
             drawn: list[float] = []
             for i in rows:
+                if found.parts[i] == "validation" and source.split not in recipe.get("also_validation", ()):
+                    continue  # grades, this task or another, and nothing else
                 rgb = lfpw.load_photo(data / source.folder, str(found.names[i]))
                 yaw, pitch, _ = face3d.pose(found.points[i])
-                face = _prepare(rgb, found.boxes[i], found.points[i], face3d.visible(yaw, pitch))
-                if source.split == "lfpw":
-                    if found.parts[i] == "validation":
-                        continue  # grades, and nothing else
+                human = source.split == "lfpw"
+                face = prepare(rgb, found.boxes[i], found.points[i], face3d.visible(yaw, pitch), known=human)
+                if human:
                     self._humans.append(face)
                     # The annotation, minus one, lies half a pixel right of what its mirror image says: it
                     # counts from pixels' edges. Taught as it is, the mirrored faces would contradict it.
                     shifted = found.points[i] - np.array([0.5, 0.0], np.float32)
-                    face = _prepare(rgb, found.boxes[i], shifted, face.visible)
+                    face = prepare(rgb, found.boxes[i], shifted, face.visible, known=True)
                 if found.parts[i] == "tuning":
                     self._validation.append(face)
                 elif share:
                     self._train.append(face)
                     drawn.append(1 + abs(yaw) / 20)  # turned heads are rare and hard: drawn more often
             weights += [share * w / sum(drawn) for w in drawn]
-        self._weights = np.array(weights) / sum(weights)
-        humans = load_labels(labels, "lfpw")
-        self._mean = np.mean(
-            [
-                self._canonical(humans.points[i], humans.boxes[i])
-                for i in range(len(humans.names))
-                if humans.parts[i] == "train"
-            ],
-            axis=0,
-        ).astype(np.float32)
-        self._backgrounds = self._find_backgrounds(data, labels)
+        return np.array(weights) / sum(weights)
+
+    def _soften(self, shapes: Array, explained: float) -> None:
+        """Puts the training faces' points where the modes that explain so much of ``shapes`` see them."""
+        mirrored = shapes[:, _FLIP] * (-1, 1) + (1, 0)
+        modes = ShapeModel.fit(np.concatenate([shapes, mirrored]), explained=explained)
+        self._train = [
+            replace(face, points=modes.soften(face.points[None])[0].astype(np.float32))
+            for face in self._train
+        ]
 
     @property
     def mean_shape(self) -> Array:
@@ -137,8 +157,19 @@ class LandmarkTask:
         train = sorted({str(n) for n, p in zip(human.names, human.parts, strict=True) if p == "train"})
         return [(lfpw.load_photo(root, n), boxes[names == n]) for n in train[::2]]
 
-    def _face_sample(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Array, Array]:
-        face = self._train[rng.choice(len(self._train), p=self._weights)]
+    @cached_property
+    def _rendered(self) -> list[Face]:
+        """Made when the first is drawn: a minute for a thousand, which packing and grading need not wait."""
+        photos = [photo for photo, _ in self._backgrounds]
+        return rendered(self._head, photos, int(self._recipe["rendered"]), round(_SIDE * self._size))
+
+    def _draw(self, rng: np.random.Generator) -> Face:
+        if self._recipe.get("rendered") and rng.random() < float(self._recipe["rendered_share"]):
+            return self._rendered[rng.integers(len(self._rendered))]
+        return self._train[rng.choice(len(self._train), p=self._weights)]
+
+    def _face_sample(self, rng: np.random.Generator, face: Face) -> tuple[NDArray[np.uint8], Array, Array]:
+        """A crop of the face, its points in crops [68, 2], and which are seen, 1 or 0 [68]."""
         centre, side = self._crop(face.box)
         centre = centre + np.clip(rng.normal(0, 0.05, 2), -0.14, 0.14) * side
         side *= float(np.exp(np.clip(rng.normal(0, 0.1), -0.25, 0.25)))
@@ -178,12 +209,7 @@ class LandmarkTask:
             yield (crop.astype(np.float32) - 128) / 128
 
     def _filler(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        photo, _ = self._backgrounds[rng.integers(len(self._backgrounds))]
-        side = int(rng.integers(24, min(photo.shape[:2])))
-        y, x = rng.integers(0, photo.shape[0] - side + 1), rng.integers(0, photo.shape[1] - side + 1)
-        return cv2.resize(
-            photo[y : y + side, x : x + side], (self._size, self._size), interpolation=cv2.INTER_AREA
-        )
+        return piece(self._backgrounds[rng.integers(len(self._backgrounds))][0], rng, self._size)
 
     def _no_face(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A background, or a face so far off the crop's middle that tracking must let it go."""
@@ -205,35 +231,55 @@ class LandmarkTask:
         points = np.zeros((size, 68, 2), np.float32)
         seen = np.zeros((size, 68), np.float32)
         present = np.ones(size, np.float32)
+        known = np.zeros(size, np.bool_)
         for i in range(size):
             if rng.random() < float(self._recipe["negatives"]):
                 crop, present[i] = self._no_face(rng), 0
             else:
-                crop, points[i], seen[i] = self._face_sample(rng)
+                face = self._draw(rng)
+                crop, points[i], seen[i] = self._face_sample(rng, face)
+                known[i] = face.known
             images[i] = augment.degrade(crop, rng, float(self._recipe["strength"]))
-        image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
-        return {
-            "image": image,
+        batch = {
+            "image": (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128,
             "points": torch.from_numpy(points - self._mean),
             "seen": torch.from_numpy(seen),
             "present": torch.from_numpy(present),
         }
+        if not self._kd:
+            return batch
+        if self._pair is None:
+            raise RecipeError("student.losses.kd asks two teachers, and none was given")
+        # Here and not in the loss: batches are made ahead, beside the training.
+        return ask(self._pair, batch, torch.from_numpy(known))
 
     def loss(
         self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
-        """Wing loss (Feng et al., 2018) on points in crops, cross-entropy on visibility and presence."""
+        """Wing loss (Feng et al., 2018) on points in crops, cross-entropy on visibility and presence.
+
+        With teachers KD-Loss instead of the wing loss, on the faces whose points are known.
+        """
         points, seen, present = (o.flatten(1) for o in outputs)
-        face = batch["present"]
-        error = (points.view(-1, 68, 2) - batch["points"]).norm(dim=2)
+        points, face = points.view(-1, 68, 2), batch["present"]
+        error = (points - batch["points"]).norm(dim=2)
         hidden = 1 - 0.5 * (1 - batch["seen"])  # a hidden point is taught, with less insistence
         count = face.sum().clamp(min=1)
-        shape = ((wing(error) * hidden).mean(1) * face).sum() / count
+        known = face * batch["known"] if self._kd else torch.zeros_like(face)
+        shape = ((wing(error) * hidden).mean(1) * (face - known)).sum() / count
+        terms = {}
+        if self._kd:
+            found = kd_loss(
+                points, batch["tough"], batch["tolerant"], batch["points"], hidden * known[:, None]
+            )
+            shape = shape + self._kd * found.total * known.sum() / count
+            terms = {"kd": found.total.item()}
         visibility = functional.binary_cross_entropy_with_logits(seen, batch["seen"], reduction="none")
         visibility = (visibility.mean(1) * face).sum() / count
         presence = functional.binary_cross_entropy_with_logits(present[:, 0], face)
         total = 20 * shape + 0.3 * visibility + 0.3 * presence
-        return total, {"shape": shape.item(), "visibility": visibility.item(), "presence": presence.item()}
+        terms |= {"shape": shape.item(), "visibility": visibility.item(), "presence": presence.item()}
+        return total, terms
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -252,22 +298,9 @@ class LandmarkTask:
         return {"nme": float(np.mean(errors))}
 
 
-def _prepare(rgb: NDArray[np.uint8], box: Array, points: Array, visible: NDArray[np.bool_]) -> _Face:
-    """Cuts the surroundings of the face out, scaled down, so that all fit in memory and warp quickly."""
-    side = float(max(box[2:]))
-    middle = box[:2] + box[2:] / 2
-    low = np.maximum(np.floor(middle - 1.3 * side), 0).astype(int)
-    high = np.minimum(np.ceil(middle + 1.3 * side), rgb.shape[1::-1]).astype(int)
-    cut = rgb[low[1] : high[1], low[0] : high[0]]
-    scale = min(1.0, _LONG_SIDE / (2.6 * side))
-    size = (max(1, round(cut.shape[1] * scale)), max(1, round(cut.shape[0] * scale)))
-    cut = cv2.resize(cut, size, interpolation=cv2.INTER_AREA) if scale < 1 else np.ascontiguousarray(cut)
-    points = (points - low + 0.5) * scale - 0.5
-    box = np.concatenate([(box[:2] - low + 0.5) * scale - 0.5, box[2:] * scale])
-    return _Face(
-        cut,
-        box.astype(np.float32),
-        points.astype(np.float32),
-        visible,
-        float(np.linalg.norm(points[36] - points[45])),
-    )
+class LandmarkTeacherTask(LandmarkTask):
+    """The same lessons for a teacher; ``encoder`` names the ImageNet classifier it starts from."""
+
+    def network(self) -> nn.Module:
+        imagenet = self._recipe["teachers"] / self._recipe["encoder"]
+        return LandmarkTeacher(self._size, self._recipe["widths"], int(self._recipe["code"]), imagenet)

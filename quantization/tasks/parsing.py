@@ -1,11 +1,12 @@
 """Parsing: CelebAMask-HQ's 19 classes in crops around the teacher's face boxes.
 
-The teacher learns from the annotated photos alone, the student from the teacher's maps of other photos too.
+The teacher learns from the annotated photos alone, the student from the teacher's maps of other photos too,
+and, where ``student.losses`` weighs ``features``, from what the teacher's decoder makes of every crop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from .. import augment
 from ..datasets import celebamask
 from ..datasets.lfpw import load_photo
 from ..label import SOURCES, load_labels, load_parsing
-from ..losses import class_weights, cross_and_dice, draw_weights
+from ..losses import DeepFeatureLoss, class_weights, cross_and_dice, draw_weights
+from ..recipe import RecipeError
 from ..students.parsing import ParsingNet
 from ..teachers.parsing import ParsingTeacher
+from ..training import load_weights
 
 __all__ = ["ParsingTask", "ParsingTeacherTask"]
 
@@ -63,10 +66,16 @@ class ParsingTask:
         # A photo is drawn the more often the rarer what it shows, within bounds: 19 photos have a necklace.
         self._weights = draw_weights(pixels, _RARE, float(recipe["rare"]))
         self._class_weights = torch.from_numpy(class_weights(pixels)).float()
+        self._teachers = [_load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
         self._taught = [s for split in recipe.get("taught", ()) for s in _taught(data, labels, str(split))]
 
     def network(self) -> nn.Module:
-        return ParsingNet(self._recipe["widths"], self._recipe["decoder"])
+        widths, decoder = self._recipe["widths"], self._recipe["decoder"]
+        if not self._recipe.get("losses", {}).get("features"):
+            return ParsingNet(widths, decoder)
+        if len(self._teachers) != 1:
+            raise RecipeError("student.losses.features is of one teacher's features; name one under teacher")
+        return _Follower(widths, decoder, *self._teachers)
 
     def _matrix(
         self, box: NDArray[np.float32], jitter: tuple[float, float, float, float], size: int | None = None
@@ -155,7 +164,11 @@ class ParsingTask:
         logits, mask = outputs[0][:, :, y::2, x::2].contiguous(), batch["mask"][:, y::2, x::2]
         cross, dice = cross_and_dice(logits, mask, self._class_weights)
         total = cross + float(self._recipe["dice"]) * dice.mean()
-        return total, {"cross": cross.item(), "dice": dice.mean().item()}
+        terms = {"cross": cross.item(), "dice": dice.mean().item()}
+        for features in outputs[1:]:
+            total = total + float(self._recipe["losses"]["features"]) * features.mean()
+            terms["features"] = features.mean().item()
+        return total, terms
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -177,11 +190,42 @@ class ParsingTask:
         return {"f1": float(f1[1:].mean()), **{f"f1_{c}": float(f1[c]) for c in _RARE}}
 
 
+class _Follower(ParsingNet):
+    """The student beside its teacher: while it trains, a second output [1] is their deep-feature loss.
+
+    Of the decoders' maps at strides 16, 8 and 4; at stride 2 the copying would cost more than the network.
+    The loss's projections are parameters of their own, after the student's, which begins as it would alone.
+    """
+
+    def __init__(self, widths: Sequence[int], decoder: Sequence[int], teacher: ParsingTeacher) -> None:
+        super().__init__(widths, decoder)
+        self.lessons = DeepFeatureLoss(decoder[:3], teacher.channels[:3])
+        self._teacher = (
+            teacher,
+        )  # in a tuple it is no part of this network: nothing of it is saved or learns
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if not self.training:
+            return super().forward(x)
+        maps = self.maps(x)
+        with torch.no_grad():
+            told = self._teacher[0].to(x.device).maps(x)
+        with torch.autocast(x.device.type, enabled=False):
+            apart = self.lessons([m.float() for m in maps[:3]], [m.float() for m in told[:3]])
+        return self.classified(maps[-1]), apart[None]
+
+
 class ParsingTeacherTask(ParsingTask):
     """The same lessons for the teacher; ``encoder`` names the ImageNet classifier it starts from."""
 
     def network(self) -> nn.Module:
         return ParsingTeacher(self._recipe["decoder"], self._recipe["teachers"] / self._recipe["encoder"])
+
+
+def _load_teacher(recipe: Mapping[str, Any], weights: Path) -> ParsingTeacher:
+    teacher = ParsingTeacher(recipe["student"]["decoder"])
+    load_weights(teacher, weights)
+    return teacher.to(memory_format=torch.channels_last)
 
 
 def _taught(data: Path, labels: Path, split: str) -> Iterator[_Sample]:

@@ -134,24 +134,41 @@ def _landmarks(student: Mapping[str, Any]) -> _Loaded:
     data = {"lfpw": f"{_count('lfpw', 'train')} photos with human points"}
     for name, share in student["share"].items():
         if name != "lfpw" and share:
-            data[name] = f"{_count(name, 'train', 'validation')} pictures"
+            lent = ("validation",) if name in student.get("also_validation", ()) else ()
+            data[name] = f"{_count(name, 'train', *lent)} pictures"
     teachers = {"yunet": "boxes", "face3d": "which points the head hides, and the pose"}
-    return data, teachers | ({"facemesh": "the points of the other pictures"} if len(data) > 1 else {})
+    if count := student.get("rendered"):
+        teachers["face3d"] += f"; {count} rendered heads with their points"
+    asked = bool(student.get("losses", {}).get("kd"))
+    if len(data) > 1:
+        teachers["facemesh"] = f"the {'pose' if asked else 'points'} of the other pictures"
+    if asked:
+        teachers["landmarks"] = "a tough and a tolerant one: where the points are"
+    if "encoder" in student:
+        teachers["mobilenet"] = "the backbone it started from"
+    return data, teachers
 
 
 def _parsing(student: Mapping[str, Any]) -> _Loaded:
     data = {"celebamask": f"{_count('celebamask', 'train')} photos with human maps"}
     data |= {name: f"{_count(name, 'train')} photos" for name in student.get("taught", ())}
     teachers = {"yunet": "boxes"}
-    if student.get("taught"):
-        teachers["parsing"] = "the maps of the other photos"
+    told = {
+        "the maps of the other photos": bool(student.get("taught")),
+        "what its decoder makes of every crop": bool(student.get("losses", {}).get("features")),
+    }
+    if any(told.values()):
+        teachers["parsing"] = ", and ".join(what for what, is_told in told.items() if is_told)
     if "encoder" in student:
         teachers["mobilenet"] = "the backbone it started from"
     return data, teachers
 
 
 def _expression(student: Mapping[str, Any]) -> _Loaded:
-    return {"ferplus": f"{_count('ferplus', 'train')} images with ten taggers' votes"}, {}
+    losses = student.get("losses", {})
+    asked = losses.get("soft") or losses.get("decoupled")
+    teachers = {"expression": "its shares of the classes in every crop"} if asked else {}
+    return {"ferplus": f"{_count('ferplus', 'train')} images with ten taggers' votes"}, teachers
 
 
 _LOADED = {

@@ -51,7 +51,10 @@ BUILT_IN = (
     BuiltIn("blendshapes", "blendshapes", "146 points", "the astronaut's smile; names; sides"),
 )
 # What a student may have learned from: the modules beside this one, each with the TERMS of its weights.
-_DECLARED = ("yunet", "ultraface", "facemesh", "blendshapes", "mobilenet", "parsing", "face3d")
+_DECLARED = (
+    *("yunet", "ultraface", "facemesh", "blendshapes", "mobilenet"),
+    *("landmarks", "parsing", "expression", "face3d"),
+)
 
 
 def published() -> Iterator[Adapter]:

@@ -50,6 +50,7 @@ class ParsingTeacher(nn.Module):
         for part in (self.encoder.stem, *self.encoder.blocks[:3]):
             part.requires_grad_(False)
         self.top = ConvBnRelu(MobileNetV2.channels[-1], decoder[0], 1)
+        self.channels = tuple(decoder)  # of its maps
         below = MobileNetV2.channels[-2::-1]
         self.sides = nn.ModuleList(ConvBnRelu(c, d, 1) for c, d in zip(below, decoder, strict=True))
         self.narrow = nn.ModuleList(ConvBnRelu(a, b, 1) for a, b in itertools.pairwise(decoder))
@@ -57,12 +58,18 @@ class ParsingTeacher(nn.Module):
         self.dropout = nn.Dropout2d(0.1)
         self.head = nn.Conv2d(decoder[-1], _CLASSES, 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor]:
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The decoder's features at strides 16, 8, 4 and 2, of ``channels`` channels."""
         *below, deepest = self.encoder(x)
         y = self.top(deepest)
+        found: list[Tensor] = []
         for k, (side, mix, seen) in enumerate(zip(self.sides, self.mixes, below[::-1], strict=True)):
             y = mix(upsample2(y if k == 0 else self.narrow[k - 1](y)) + side(seen))
-        return (upsample2(self.head(self.dropout(y))),)
+            found.append(y)
+        return found
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (upsample2(self.head(self.dropout(self.maps(x)[-1]))),)
 
 
 def labeller(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -13,11 +15,18 @@ from edgeface.heads.base import crop_of
 from edgeface.labels import IBUG68
 from edgeface.manifest import CropSpec, InputSpec, ModelSpec, OutputSpec
 from edgeface.results import BBox
+from quantization.recipe import RecipeError
 from quantization.scenes import Scene
+from quantization.students.blocks import Residual
 from quantization.students.detection import STRIDES
+from quantization.students.expression import ExpressionNet
 from quantization.tasks import RECIPES, TASKS, load_recipe, load_task
 from quantization.tasks.expression import fit_temperature
 from quantization.tasks.parsing import _flip
+from quantization.tasks.seen import seen_in
+from quantization.teachers.expression import answers
+from quantization.teachers.parsing import ParsingTeacher
+from quantization.training import Schedule, fit, load_weights, save_weights
 from tests.quantization.miniature import colours_at, draw
 
 pytestmark = pytest.mark.workshop
@@ -255,7 +264,7 @@ def test_a_turned_crop_is_turned_the_same_way(tasks, x, y, side, roll):
 
 def test_what_grades_landmarks_does_not_train_them(tasks):
     task = tasks["landmarks"]
-    # Of five sets without tuning; LFPW's validation part grades landmarks, CelebAMask's parsing alone.
+    # Of five sets without tuning; the shipped recipe says that CelebAMask's validation part trains, too.
     assert len(task._train) == 6 + (4 + 1) + 3 + 3 + 4
     graded = [draw(100 + i, side=60.0 if i == 0 else 46.0).rgb for i in range(2)]
     assert not any(np.array_equal(f.image[:9, :9], g[:9, :9]) for f in task._train for g in graded)
@@ -269,7 +278,8 @@ def test_what_grades_landmarks_does_not_train_them(tasks):
 @given(seed=seeds)
 def test_points_follow_the_face_into_the_crop(tasks, seed):
     """The eyes' points lie on the red and the green eye; a mirrored crop swaps them, labels and all."""
-    crop, points, seen = tasks["landmarks"]._face_sample(np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    crop, points, seen = tasks["landmarks"]._face_sample(rng, tasks["landmarks"]._draw(rng))
     assert crop.shape == (112, 112, 3)
     assert points.shape == (68, 2)
     assert set(np.unique(seen)) <= {0.0, 1.0}
@@ -363,6 +373,61 @@ def test_a_perfect_map_has_no_dice_loss_and_a_wrong_one_has(tasks):
     assert bad["dice"] > 0.9 * present / 19
 
 
+def test_a_student_copies_its_teachers_features(tasks, miniature, tmp_path):
+    """What is copied by is trained and resumed with the student, and is not in its weights."""
+    torch.manual_seed(5)
+    teacher = ParsingTeacher([16, 12, 8, 8])
+    losses = {"features": 0.5}
+    task = teach_by_itself(miniature, tmp_path, "parsing", teacher, losses, decoder=[16, 12, 8, 8])
+    torch.manual_seed(6)
+    follower = task.network()
+    torch.manual_seed(6)
+    alone = tasks["parsing"].network()
+    assert all(torch.equal(follower.state_dict()[k], v) for k, v in alone.state_dict().items())
+    batch = task.batch(np.random.default_rng(3), 2)
+    assert torch.equal(batch["image"], tasks["parsing"].batch(np.random.default_rng(3), 2)["image"])
+    torch.manual_seed(7)
+    outputs = follower.train()(batch["image"])
+    torch.manual_seed(7)
+    plain = alone.train()(batch["image"])
+    assert torch.equal(outputs[0], plain[0])
+    total, terms = task.loss(outputs, batch)
+    assert terms["features"] > 0
+    own = tasks["parsing"].loss(plain, batch)[0]
+    assert total.item() == pytest.approx(own.item() + 0.5 * terms["features"], rel=1e-5)
+    total.backward()
+    assert all(p.grad.abs().sum() > 0 for p in follower.lessons.parameters())
+    assert not any("teacher" in name for name in follower.state_dict())
+    assert len(follower.eval()(batch["image"])) == 1
+    # A second of them, which is run twice, once cut off; and what it leaves is a plain student.
+    schedule = Schedule(steps=4, batch=2, rate=1e-2, warmup=0, validate_every=2)
+    fit(task, schedule, tmp_path / "whole", 1)
+
+    def cut(done, _):
+        if done == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit(task, schedule, tmp_path / "parts", 1, cut)
+    fit(task, schedule, tmp_path / "parts", 1)
+    assert (tmp_path / "whole/weights.npz").read_bytes() == (tmp_path / "parts/weights.npz").read_bytes()
+    load_weights(alone, tmp_path / "whole/weights.npz")
+    load_weights(follower, tmp_path / "whole/weights.npz")
+    logs = [
+        [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("whole", "parts")
+    ]
+    assert [row["features"] for row in logs[0]] == [row["features"] for row in logs[1]]
+    assert logs[0][1]["features"] < logs[0][0]["features"]
+
+
+def test_features_are_of_one_teacher(miniature):
+    recipe = load_recipe(RECIPES / "parsing.toml")
+    recipe["student"] |= {"losses": {"features": 1.0}}
+    with miniature.split(), pytest.raises(RecipeError, match=r"of one teacher's features; name one"):
+        load_task(recipe, miniature.data, miniature.labels).network()
+
+
 # expression
 
 
@@ -372,6 +437,95 @@ def test_targets_are_the_taggers_votes(tasks):
     assert task._targets.sum(1).tolist() == pytest.approx([1.0] * 11)
     assert sorted(task._targets[0].tolist())[-2:] == pytest.approx([0.3, 0.7])
     assert task._probability.sum() == pytest.approx(1)
+
+
+def teach_by_itself(miniature, tmp_path, task, teacher, losses, **more):
+    """A task whose recipe asks ``teacher``, an untrained network of its teacher's recipe with ``more``."""
+    recipe = load_recipe(RECIPES / f"{task}.toml")
+    recipe["student"] |= {"losses": losses}
+    asked = load_recipe(RECIPES / f"{task}-teacher.toml")
+    asked["student"] |= more
+    save_weights(teacher, tmp_path / "teacher.npz")
+    with miniature.split():
+        return load_task(
+            recipe,
+            miniature.data,
+            miniature.labels,
+            asked={f"{task}-teacher": (asked, tmp_path / "teacher.npz")},
+        )
+
+
+@pytest.fixture
+def small_teacher():
+    torch.manual_seed(8)
+    return ExpressionNet([4, 8, 8], blocks=[2, 1])
+
+
+def test_a_teachers_answers_are_added_to_the_votes(tasks, miniature, tmp_path, small_teacher):
+    """Each term by its weight, of the teacher's logits on the same crops; the votes' stays as it was."""
+    shape = {"widths": [4, 8, 8], "blocks": [2, 1]}
+    losses = {"soft": 0.5, "decoupled": 0.25, "temperature": 2.0}
+    task = teach_by_itself(miniature, tmp_path, "expression", small_teacher, losses, **shape)
+    plain = tasks["expression"]
+    batch = plain.batch(np.random.default_rng(3), 5)
+    assert all(torch.equal(batch[k], v) for k, v in task.batch(np.random.default_rng(3), 5).items())
+    logits = torch.randn(5, 8, 1, 1, generator=torch.Generator().manual_seed(4), requires_grad=True)
+    alone, said = plain.loss((logits,), batch)
+    total, terms = task.loss((logits,), batch)
+    assert said == {name: terms[name] for name in said}
+    assert total.item() == pytest.approx(
+        alone.item() + 0.5 * terms["soft"] + 0.25 * terms["decoupled"], rel=1e-5
+    )
+    load_weights(small_teacher, tmp_path / "teacher.npz")
+    with torch.no_grad():
+        told = small_teacher(batch["image"])[0].flatten(1)  # in float32; the task asks in bfloat16
+    own, theirs = (torch.log_softmax(v.flatten(1) / 2, 1) for v in (logits, told))
+    soft = 4 * (theirs.exp() * (theirs - own)).sum(1).mean().item()
+    assert terms["soft"] == pytest.approx(soft, rel=0.05)
+    total.backward()
+    assert torch.isfinite(logits.grad).all()
+    # Who says what the teacher says pays the votes alone.
+    again, terms = task.loss((answers(task._teachers[0], batch["image"])[:, :, None, None],), batch)
+    assert terms["soft"] == pytest.approx(0, abs=1e-5)
+    assert terms["decoupled"] == pytest.approx(0, abs=1e-5)
+    assert again.item() == pytest.approx(terms["loss"], abs=1e-4)
+
+
+def test_weights_of_zero_ask_nobody(tasks, miniature):
+    recipe = load_recipe(RECIPES / "expression.toml")
+    recipe["student"] |= {"losses": {"soft": 0.0, "decoupled": 0, "temperature": 2.0}}
+    with miniature.split():
+        task = load_task(recipe, miniature.data, miniature.labels)
+        recipe["student"]["losses"]["soft"] = 1.0
+        asking = load_task(recipe, miniature.data, miniature.labels)
+    batch = task.batch(np.random.default_rng(3), 5)
+    logits = torch.randn(5, 8, 1, 1)
+    assert torch.equal(task.loss((logits,), batch)[0], tasks["expression"].loss((logits,), batch)[0])
+    with pytest.raises(RecipeError, match="weighs a teacher's answers, and no teacher was given"):
+        asking.loss((logits,), batch)
+
+
+@pytest.mark.parametrize(
+    ("task", "losses", "teacher"),
+    [("expression", {"decoupled": 0.5}, "expression"), ("parsing-first", {"features": 0.5}, "parsing")],
+)
+def test_a_teacher_that_is_asked_counts_for_the_terms(task, losses, teacher):
+    recipe = load_recipe(RECIPES / f"{task}.toml")
+    told = seen_in([recipe]).teachers.get(teacher, "")
+    recipe["student"] |= {"losses": dict.fromkeys(losses, 0.0)}
+    assert seen_in([recipe]).teachers.get(teacher, "") == told
+    recipe["student"] |= {"losses": losses}
+    assert len(seen_in([recipe]).teachers[teacher]) > len(told)
+    assert not seen_in([recipe]).terms.commercial
+
+
+def test_the_teachers_net_is_the_students_with_more_blocks():
+    recipe = load_recipe(RECIPES / "expression-teacher.toml")["student"]
+    plain, same = ExpressionNet(recipe["widths"]), ExpressionNet(recipe["widths"], blocks=[1, 1, 1])
+    assert plain.state_dict().keys() == same.state_dict().keys()
+    teacher = ExpressionNet(recipe["widths"], blocks=recipe["blocks"])
+    count = [sum(isinstance(m, Residual) for m in net.modules()) for net in (plain, teacher)]
+    assert count == [3 + 1, sum(recipe["blocks"]) + 1]
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.0])
