@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Image", "degrade", "occlude", "polygon_mask"]
+__all__ = ["Image", "degrade", "occlude", "polygon_mask", "write"]
 
 Image = NDArray[np.uint8]
 
@@ -63,6 +63,21 @@ def _tone(image: Image, rng: np.random.Generator, strength: float) -> Image:
     table = (levels**gamma - 0.5) * float(np.exp(rng.normal(0, 0.15 * strength))) + 0.5
     table = np.clip(table * gain * 255, 0, 255).astype(np.uint8)
     return cv2.LUT(image, np.ascontiguousarray(table[None]))
+
+
+def write(image: Image, rng: np.random.Generator) -> None:
+    """Writes one to five lines of meaningless text into the picture, of any colour, size and slant."""
+    height, width = image.shape[:2]
+    face = int(
+        rng.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX])
+    )
+    size = float(np.exp(rng.uniform(np.log(0.25), np.log(2.0))))
+    colour = tuple(int(v) for v in rng.integers(0, 256, 3))
+    x, y = int(rng.uniform(-0.2, 0.8) * width), int(rng.uniform(0, 1) * height)
+    for line in range(int(rng.integers(1, 6))):
+        letters = "".join(chr(c) for c in rng.integers(65, 123, int(rng.integers(3, 24))))
+        thick = int(rng.integers(1, 2 + int(2 * size)))
+        cv2.putText(image, letters, (x, y + round(28 * size * line)), face, size, colour, thick, cv2.LINE_AA)
 
 
 def polygon_mask(

@@ -100,7 +100,20 @@ _SHARE, _AMOUNT = Key("number", least=0, most=1), Key("number", least=0)
 _COUNT, _TEXT, _FLAG = Key("whole", least=1), Key("text"), Key("flag")
 _WIDTHS = Key("list", True, of=_COUNT)
 _TEMPERATURE = Key("number", least=0.1)
-_MIX = ("photo", "mosaic", "pasted", "natural", "bystander", "smallest", "soft", "strength", "hard")
+_MIX = (
+    "photo",
+    "mosaic",
+    "pasted",
+    "natural",
+    "bystander",
+    "smallest",
+    "soft",
+    "strength",
+    "hard",
+    "squeezed",
+    "couples",
+    "written",
+)
 _SCENES = dict.fromkeys(_MIX, _AMOUNT) | {"rendered": Key("whole", least=0)}
 _CROP = {
     "scale": Key("number", True, least=0.1),

@@ -70,6 +70,9 @@ class Mix:
     strength: float = 1.0  # of the picture's degradation
     hard: float = 0.0  # how much more often than an easy face the hardest is drawn; bystanders' heads too
     rendered: int = 0  # heads in profile that the 3D model gives
+    squeezed: float = 0.0  # of the pasted heads: narrower, as one that looks aside is
+    couples: float = 0.0  # of the pasted heads: close to the one before, cheek to cheek
+    written: float = 0.0  # of the scenes: lines of text across, as on a poster
 
 
 class SceneMaker:
@@ -108,6 +111,8 @@ class SceneMaker:
                 self._scramble(rng, scene)
         for _ in range(int(rng.choice([0, 1, 2], p=[0.75, 0.17, 0.08]))):
             self._occlude(rng, scene)
+        if self._mix.written and rng.random() < self._mix.written:
+            augment.write(scene.image, rng)
         if rng.random() < 0.5:
             self._mirror(scene)
         scene.image = augment.degrade(scene.image, rng, mix.strength)
@@ -176,14 +181,22 @@ class SceneMaker:
             angle = float(rng.uniform(-70, 70)) if rng.random() < 0.2 else float(rng.normal(0, 12))
             middle = cutout.box[:2] + cutout.box[2:] / 2
             target = rng.uniform((0, 0), (self.width, self.height))
-            matrix = _turn(scale, angle, middle, target)
+            if self._mix.couples and scene.boxes and rng.random() < self._mix.couples:
+                near = scene.boxes[-1]
+                scale = float(near[3] / cutout.box[3] * rng.uniform(0.8, 1.25))
+                aside = near[2] * float(rng.uniform(0.7, 1.15)) * (1 if rng.random() < 0.5 else -1)
+                target = near[:2] + near[2:] / 2 + (aside, near[3] * float(rng.normal(0, 0.15)))
+            box, matrix = cutout.box, _turn(scale, angle, middle, target)
+            if self._mix.squeezed and rng.random() < self._mix.squeezed:
+                share = float(rng.uniform(0.6, 0.95))
+                matrix = _squeeze(matrix, share, float(middle[0]))
+                box = np.array([middle[0] - box[2] * share / 2, box[1], box[2] * share, box[3]], np.float32)
+                placed = _turn_box(box, _turn(scale, angle, middle, target), scale, angle)
+            else:
+                placed = _turn_box(box, matrix, scale, angle)
             self._paste(rng, scene, cutout, matrix)
-            _hide(scene, _turn_box(cutout.box, matrix, scale, angle))
-            scene.add(
-                _turn_box(cutout.box, matrix, scale, angle),
-                cutout.points @ matrix[:, :2].T + matrix[:, 2],
-                True,
-            )
+            _hide(scene, placed)
+            scene.add(placed, cutout.points @ matrix[:, :2].T + matrix[:, 2], True)
         return scene
 
     def _paste(
@@ -307,6 +320,14 @@ def _turn(scale: float, angle: float, middle: Array, target: NDArray[np.float64]
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     matrix[:, 2] = target - matrix[:, :2] @ middle
     return matrix
+
+
+def _squeeze(matrix: NDArray[np.float64], share: float, x: float) -> NDArray[np.float64]:
+    """The matrix after all is drawn towards the column ``x`` of the picture, to a ``share`` of its width."""
+    out = matrix.copy()
+    out[:, 2] += matrix[:, 0] * (1 - share) * x
+    out[:, 0] *= share
+    return out
 
 
 def _turn_box(box: Array, matrix: NDArray[np.float64], scale: float, angle: float) -> Array:

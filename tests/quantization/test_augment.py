@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantization.augment import degrade, occlude, polygon_mask
+from quantization.augment import degrade, occlude, polygon_mask, write
 from tests.quantization.miniature import draw
 
 pytestmark = pytest.mark.workshop
@@ -66,3 +66,13 @@ def test_a_mask_lies_around_its_centre(seed, x, y):
     reach = np.hypot(columns - x, rows - y)
     assert reach.max() < 10.0 * np.hypot(3, 1) + 2
     assert reach.min() < 10.0
+
+
+def test_text_is_written_somewhere_and_not_everywhere():
+    shares = []
+    for seed in range(40):
+        image = np.full((256, 320, 3), 99, np.uint8)
+        write(image, np.random.default_rng(seed))
+        shares.append((image != 99).any(2).mean())
+    assert np.mean(np.array(shares) > 0) > 0.8
+    assert 0.002 < np.median(shares) < 0.3

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantization.cutouts import Pyramid, _shrink, hardness, rendered
-from quantization.scenes import Mix, Scene, SceneMaker, _hide, _turn, _turn_box
+from quantization.scenes import Mix, Scene, SceneMaker, _hide, _squeeze, _turn, _turn_box
 from tests.quantization.miniature import colours_at, draw
 
 pytestmark = pytest.mark.workshop
@@ -230,3 +230,30 @@ def test_rendered_heads_look_aside(shared_data):
         assert 0.5 < (inside > 128).mean() < 1
     again = rendered(shared_data, 2)
     assert (again[1].rgb.levels[0] == heads[1].rgb.levels[0]).all()
+
+
+@given(share=st.floats(0.5, 1), scale=st.floats(0.2, 3), angle=angles, x=st.floats(0, 90), y=st.floats(0, 90))
+def test_squeezing_draws_towards_a_column_and_leaves_it(share, scale, angle, x, y):
+    matrix = _turn(scale, angle, np.array([40.0, 30.0]), np.array([100.0, 90.0]))
+    squeezed = _squeeze(matrix, share, 40.0)
+    there = squeezed[:, :2] @ (x, y) + squeezed[:, 2]
+    wanted = matrix[:, :2] @ (40 + share * (x - 40), y) + matrix[:, 2]
+    assert there == pytest.approx(wanted, abs=1e-6)
+
+
+def test_squeezed_couples_keep_their_points_on_their_faces(miniature):
+    mix = Mix(squeezed=1.0, couples=1.0)
+    with miniature.split():
+        maker = SceneMaker(miniature.data, miniature.labels, WIDTH, HEIGHT, mix)
+    found, distances = [], []
+    for seed in range(60):
+        scene = maker._pasted(np.random.default_rng(seed), 1)
+        if len(scene.boxes) == 1:
+            found += check_colours(scene, "rgbb")
+        pair = maker._pasted(np.random.default_rng(seed), 2)
+        if len(pair.boxes) == 2:
+            one, two = pair.boxes
+            distances.append(abs(one[0] + one[2] / 2 - two[0] - two[2] / 2) / one[2])
+    assert len(found) > 10
+    assert np.mean(found) > 0.95
+    assert np.mean(np.array(distances) < 1.5) > 0.8  # a photo in the background may have a face of its own
