@@ -143,17 +143,19 @@ _LANDMARKS = {
     "rendered": _COUNT,
     "rendered_share": _SHARE,
 }
+_DETECTION = {
+    "width": _need(_COUNT),
+    "height": _need(_COUNT),
+    "widths": _WIDTHS,
+    "blocks": _WIDTHS,
+    "neck": _need(_COUNT),
+    "quality_floor": _need(_SHARE),
+    "scenes": Key("table", True, of=_SCENES),
+    "smallest": _need(_AMOUNT),
+}
 _STUDENTS: Mapping[str, Mapping[str, Key]] = {
-    "detection": {
-        "width": _need(_COUNT),
-        "height": _need(_COUNT),
-        "widths": _WIDTHS,
-        "blocks": _WIDTHS,
-        "neck": _need(_COUNT),
-        "quality_floor": _need(_SHARE),
-        "scenes": Key("table", True, of=_SCENES),
-        "smallest": _need(_AMOUNT),
-    },
+    "detection": _DETECTION | {"losses": Key("table", of={"scores": _AMOUNT})},
+    "detection teacher": _DETECTION,
     "landmarks": {"widths": _WIDTHS, **_LANDMARKS, "losses": Key("table", of={"kd": _AMOUNT})},
     "landmarks teacher": {
         "encoder": _need(_TEXT),
@@ -199,8 +201,8 @@ _DEPLOY = {
 
 def schema(kind: str) -> Mapping[str, Key]:
     """The keys of a recipe for one of `TASKS`, or for the teacher of one, as ``parsing teacher``."""
-    deploy = {"crop": Key("table", True, of=_CROP)} if kind.endswith(" teacher") else dict(_DEPLOY)
-    if kind not in {"detection", "parsing teacher"}:
+    deploy = {} if kind.endswith(" teacher") else dict(_DEPLOY)
+    if not kind.startswith("detection"):
         deploy["crop"] = Key("table", True, of=_CROP)
     return {
         "task": Key("text", True, allowed=TASKS),

@@ -1,4 +1,8 @@
-"""Detection: composed scenes, the teacher's boxes and points."""
+"""Detection: composed scenes, YuNet's boxes and points, and a teacher's scores.
+
+``student.losses`` weighs, beside the labels, what a teacher says of every cell: ``scores``. Several are asked
+for their mean. A teacher's recipe is one of this task with ``role = "teacher"``.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..losses import overlap, quality_focal
+from ..recipe import RecipeError
 from ..scenes import Mix, Scene, SceneMaker
 from ..students.detection import STRIDES, DetectionNet
+from ..teachers.detection import answers, load_teacher
 
 __all__ = ["DetectionTask"]
 
@@ -29,6 +35,8 @@ class DetectionTask:
         self._recipe = recipe
         self._width, self._height = int(recipe["width"]), int(recipe["height"])
         self._scenes = SceneMaker(data, labels, self._width, self._height, Mix(**recipe["scenes"]))
+        self._asked = float(recipe.get("losses", {}).get("scores", 0.0))
+        self._teachers = [load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
         self._centres = np.concatenate([self._grid(s) for s in STRIDES])
         self._strides = np.concatenate([np.full(len(self._grid(s)), s, np.float32) for s in STRIDES])
 
@@ -111,12 +119,27 @@ class DetectionTask:
         apart = (points[face] - batch["points"][face]).view(-1, 5, 2) / side[:, None]
         point_loss = apart.abs().mean() if len(guess) else scores.sum() * 0
         total = 2 * score_loss + 2 * box_loss + 4 * point_loss
-        return total, {
+        terms = {
             "score": score_loss.item(),
             "box": box_loss.item(),
             "points": point_loss.item(),
             "iou": iou.mean().item() if len(guess) else 0.0,
         }
+        if self._asked:
+            told = quality_focal(scores, self._told(batch["image"])).sum() / count
+            total = total + self._asked * told
+            terms["told"] = told.item()
+        return total, terms
+
+    def _told(self, images: Tensor) -> Tensor:
+        """The teachers' mean score of every cell [N, cells]: also of those whose label is doubtful.
+
+        Raises:
+            RecipeError: there is none.
+        """
+        if not self._teachers:
+            raise RecipeError("student.losses weighs a teacher's answers, and no teacher was given")
+        return torch.stack([answers(teacher, images) for teacher in self._teachers]).mean(0)
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:

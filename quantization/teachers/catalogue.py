@@ -53,7 +53,7 @@ BUILT_IN = (
 # What a student may have learned from: the modules beside this one, each with the TERMS of its weights.
 _DECLARED = (
     *("yunet", "ultraface", "facemesh", "blendshapes", "mobilenet"),
-    *("landmarks", "parsing", "expression", "face3d"),
+    *("detection", "landmarks", "parsing", "expression", "face3d"),
 )
 
 
