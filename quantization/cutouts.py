@@ -10,20 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .datasets import celebamask, lfpw
-from .label import load_labels
+from .label import SOURCES, load_labels
 from .synthetic import FaceMaker, Head, Pose
 
-__all__ = ["Cutout", "Pyramid", "bystanders", "hardness", "portraits", "rendered"]
+__all__ = ["FOLDERS", "Cutout", "Pyramid", "bystanders", "hardness", "portraits", "rendered"]
 
 Array = NDArray[np.float32]
 _LONGEST = 176  # side kept of a cut-out
 _CANVAS, _SIDE = 176, 88.0  # of a rendered head's picture, and of its box
-_FOLDERS = {
-    "celebamask": "parsing/celebamask_hq/images",
-    "celeba_hq": "parsing/celeba_hq_unlabelled",
-    "utkface": "unlabelled/utkface",
-    "youtube_faces": "landmarks/youtube_faces_68/images",
-}
+FOLDERS = {source.split: source.folder for source in SOURCES if source.split != "lfpw"}  # of portraits
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,7 @@ def portraits(data: Path, labels: Path, every: int) -> list[Cutout]:
     UTKFace and YouTube Faces have many of a kind: of them every ``every``-th is taken.
     """
     cutouts = []
-    for split, folder in _FOLDERS.items():
+    for split, folder in FOLDERS.items():
         found = load_labels(labels, split)
         rows = [i for i in range(len(found.names)) if found.parts[i] == "train" and found.scores[i] > 0.8]
         for i in rows[:: every if split in {"utkface", "youtube_faces"} else 1]:

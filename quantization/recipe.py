@@ -113,6 +113,7 @@ _MIX = (
     "squeezed",
     "couples",
     "written",
+    "beside",
 )
 _SCENES = dict.fromkeys(_MIX, _AMOUNT) | {"rendered": Key("whole", least=0)}
 _CROP = {

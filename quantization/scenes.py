@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import augment
-from .cutouts import Cutout, Pyramid, bystanders, hardness, portraits, rendered
+from .cutouts import FOLDERS, Cutout, Pyramid, bystanders, hardness, portraits, rendered
 from .datasets import lfpw
+from .label import load_labels
 from .splits import parts
 
 __all__ = ["Mix", "Scene", "SceneMaker"]
@@ -73,6 +74,7 @@ class Mix:
     squeezed: float = 0.0  # of the pasted heads: narrower, as one that looks aside is
     couples: float = 0.0  # of the pasted heads: close to the one before, cheek to cheek
     written: float = 0.0  # of the scenes: lines of text across, as on a poster
+    beside: float = 0.0  # of the backgrounds: what lies beside the faces of the portraits
 
 
 class SceneMaker:
@@ -85,6 +87,7 @@ class SceneMaker:
         crowd = np.array([1.0 + 1.5 * (np.count_nonzero(p.scores > _SURE) > 1) for p in self._photos])
         crowd += [self._mix.hard / 4 * p.hard[p.scores > _SURE].max() for p in self._photos]
         self._weights = _shares(crowd if self._mix.bystander else np.ones(len(crowd)))
+        self._beside = self._load_portraits(data, labels) if self._mix.beside else []
         self._cutouts = portraits(data, labels, every=1 if self._mix.hard else 3)
         if self._mix.rendered:
             self._cutouts += rendered(data, self._mix.rendered)
@@ -234,8 +237,9 @@ class SceneMaker:
                 (width, height),
                 interpolation=cv2.INTER_CUBIC,
             )
+        photos = self._beside if self._beside and rng.random() < self._mix.beside else self._photos
         for _ in range(40):
-            photo = self._photos[rng.integers(len(self._photos))]
+            photo = photos[rng.integers(len(photos))]
             rows, columns = photo.rgb.levels[0].shape[:2]
             w = int(rng.uniform(0.15, 0.8) * columns)
             h = min(rows, max(16, int(w * height / width)))
@@ -307,6 +311,18 @@ class SceneMaker:
                         hardness(points[mine], scores[mine]),
                     )
                 )
+        return photos
+
+    def _load_portraits(self, data: Path, labels: Path) -> list[_Photo]:
+        """Photos with room beside the face: hair, shoulders, hands, and what was behind them."""
+        photos = []
+        for split in ("celebamask", "celeba_hq"):
+            found = load_labels(labels, split)
+            for i in np.flatnonzero(found.parts == "train"):
+                rgb = Pyramid.of(lfpw.load_photo(data / FOLDERS[split], str(found.names[i])))
+                one = slice(i, i + 1)
+                boxes, scores, points = found.boxes[one], found.scores[one], found.keypoints[one]
+                photos.append(_Photo(rgb, boxes, scores, points, hardness(points, scores)))
         return photos
 
 

@@ -187,6 +187,16 @@ def test_a_background_shows_no_face(maker):
         assert min(shown[0], shown[1]) == 0, "both eyes of a face are in a background"
 
 
+def test_a_background_beside_a_portrait_shows_no_face_either(miniature):
+    with miniature.split():
+        maker = SceneMaker(miniature.data, miniature.labels, WIDTH, HEIGHT, Mix(beside=1.0))
+    assert len(maker._beside) == 4 + 3  # training photos of the two sets with something around the face
+    for seed in range(40):
+        image = maker._background(np.random.default_rng(seed))
+        pure = [(image[..., c] > 240) & (np.delete(image, c, axis=2).max(2) < 15) for c in range(2)]
+        assert min(cv2.countNonZero(p.astype(np.uint8)) for p in pure) == 0
+
+
 def test_only_training_photos_are_in_memory(maker):
     assert len(maker._photos) == 6
     assert len(maker._cutouts) == 4 + 3 + 1 + 2  # of the last two sets every third
