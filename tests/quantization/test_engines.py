@@ -16,6 +16,8 @@ from quantization.provenance import digest
 pytestmark = [
     pytest.mark.workshop,
     pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"),  # Ray's, of settings of its own
+    # JAX's, which other tests import with the converter: Ray forks to start its own programs at once.
+    pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning"),
 ]
 
 
