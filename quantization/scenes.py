@@ -194,9 +194,7 @@ class SceneMaker:
                 share = float(rng.uniform(0.6, 0.95))
                 matrix = _squeeze(matrix, share, float(middle[0]))
                 box = np.array([middle[0] - box[2] * share / 2, box[1], box[2] * share, box[3]], np.float32)
-                placed = _turn_box(box, _turn(scale, angle, middle, target), scale, angle)
-            else:
-                placed = _turn_box(box, matrix, scale, angle)
+            placed = _turn_box(box, matrix, scale, angle)
             self._paste(rng, scene, cutout, matrix)
             _hide(scene, placed)
             scene.add(placed, cutout.points @ matrix[:, :2].T + matrix[:, 2], True)
