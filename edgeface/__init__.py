@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from edgeface.frame import Frame, ImageLimits, decode_image, read_image
     from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap
 
-__version__ = "0.3.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ArgumentError",

@@ -20,7 +20,7 @@ SMALL = {
         ("neck = 64", "neck = 8"),
     ],
     "detection": [
-        ("widths = [8, 24, 32, 64, 96]", "widths = [4, 4, 8, 8, 8]"),
+        ("widths = [8, 16, 32, 64, 96]", "widths = [4, 4, 8, 8, 8]"),
         ("neck = 32", "neck = 8\nlosses = { scores = 2.0 }"),
         ('task = "detection"', 'task = "detection"\nteacher = "detection-teacher"'),
     ],

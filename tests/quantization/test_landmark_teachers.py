@@ -21,6 +21,7 @@ from quantization.tasks.seen import seen_in
 from quantization.teachers.landmarks import LandmarkTeacher, answers, load_pair
 from quantization.teachers.mobilenet import MobileNetV2
 from quantization.training import load_weights
+from tests.quantization.miniature import make_head
 
 pytestmark = pytest.mark.workshop
 
@@ -328,9 +329,20 @@ def test_a_pair_that_is_none_is_named(asked, load, recipes):
 # what else the recipe can say
 
 
-def test_points_of_rendered_heads_lie_on_their_face(miniature):
+@pytest.fixture(scope="module")
+def with_eyes(miniature, tmp_path_factory):
+    """The data with a head fine enough to have eyes, as rendering needs it."""
+    root = tmp_path_factory.mktemp("data")
+    for folder in miniature.data.iterdir():
+        if folder.name != "face3d":
+            (root / folder.name).symlink_to(folder)
+    make_head(root / "face3d/ict_face_model_light.npz", 40, 48)
+    return root
+
+
+def test_points_of_rendered_heads_lie_on_their_face(with_eyes):
     """The same heads before two backgrounds: what did not change is the face."""
-    model = miniature.data / "face3d/ict_face_model_light.npz"
+    model = with_eyes / "face3d/ict_face_model_light.npz"
     dark, light = (rendered(model, [np.full((90, 90, 3), tone, np.uint8)], 6, side=60) for tone in (0, 255))
     assert len({face.box.tobytes() for face in dark}) == 6
     for one, other in zip(dark, light, strict=True):
@@ -348,10 +360,10 @@ def test_points_of_rendered_heads_lie_on_their_face(miniature):
         assert np.abs(middle - 66).max() < 30
 
 
-def test_a_share_of_the_faces_is_rendered_and_the_rest_are_photos(load, miniature, tmp_path):
+def test_a_share_of_the_faces_is_rendered_and_the_rest_are_photos(load, with_eyes, tmp_path):
     path = tmp_path / "r.toml"
     path.write_text(student_text(rendered=5, rendered_share=0.3))
-    task = load(load_recipe(path), data=miniature.data)
+    task = load(load_recipe(path), data=with_eyes)
     assert len(task._rendered) == 5
     rng = np.random.default_rng(0)
     faces = [task._draw(rng) for _ in range(600)]
@@ -360,7 +372,7 @@ def test_a_share_of_the_faces_is_rendered_and_the_rest_are_photos(load, miniatur
     photos = [face.known for face, is_rendered in zip(faces, own, strict=True) if not is_rendered]
     assert np.mean(photos) == pytest.approx(task._recipe["share"]["lfpw"], abs=0.08)
     again = rendered(
-        miniature.data / "face3d/ict_face_model_light.npz", [photo for photo, _ in task._backgrounds], 2, 90
+        with_eyes / "face3d/ict_face_model_light.npz", [photo for photo, _ in task._backgrounds], 2, 90
     )
     for a, b in zip(task._rendered, again, strict=False):
         assert np.array_equal(a.image, b.image)

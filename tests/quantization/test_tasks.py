@@ -38,11 +38,11 @@ SMALLEST = float(load_recipe(RECIPES / "detection.toml")["student"]["smallest"])
 
 @pytest.fixture(scope="module")
 def tasks(miniature):
-    """All four tasks, with their real recipes but few rendered heads, over the drawn data."""
-    recipes = {task: load_recipe(RECIPES / f"{task}.toml") for task in TASKS}
-    recipes["detection"]["student"]["scenes"]["rendered"] = 3
+    """All four tasks, with their real recipes, over the drawn data."""
     with miniature.split():
-        return {task: load_task(recipes[task], miniature.data, miniature.labels) for task in TASKS}
+        return {
+            t: load_task(load_recipe(RECIPES / f"{t}.toml"), miniature.data, miniature.labels) for t in TASKS
+        }
 
 
 def test_a_recipe_for_an_unknown_task_is_named(tmp_path):
