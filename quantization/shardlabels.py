@@ -148,7 +148,7 @@ def _label(
 ) -> None:
     data = open_dataset("webdataset", shard)
     counts = {"samples": 0, "without_face": 0}
-    own: Adapter = teacher.adapter  # type: ignore[attr-defined]
+    own: Adapter = teacher.adapter  # type: ignore[attr-defined]  # ONNX teachers have one
 
     def samples() -> Iterator[Sample]:
         for sample, rgb in data.decoded():

@@ -8,10 +8,26 @@ from torch import Tensor, nn
 
 from .blocks import ConvBnRelu, Residual, stage
 
-__all__ = ["LandmarkNet"]
+__all__ = ["FacePoints", "LandmarkNet"]
 
 
-class LandmarkNet(nn.Module):
+class FacePoints(nn.Module):
+    """What a student and a full-size teacher end in: points, visibility and presence out of one code."""
+
+    def end_in_points(self, code: int) -> None:
+        """Makes the three outputs; to be called last, so that random weights are drawn in that order."""
+        self.points = nn.Conv2d(code, 136, 1)
+        self.visibility = nn.Conv2d(code, 68, 1)
+        self.presence = nn.Conv2d(code, 1, 1)
+        nn.init.normal_(self.points.weight, std=1e-3)
+        nn.init.zeros_(self.points.bias)
+
+    def answers(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The three of a code [N, C, 1, 1]."""
+        return self.points(code), self.visibility(code), self.presence(code)
+
+
+class LandmarkNet(FacePoints):
     """RGB crop [N, 3, 112, 112] to points [N, 136, 1, 1], visibility [N, 68, 1, 1] and presence [N, 1, 1, 1].
 
     Points are residuals to the mean shape in units of the crop, the others logits.
@@ -34,12 +50,7 @@ class LandmarkNet(nn.Module):
             ConvBnRelu(fourth, fifth, stride=2),  # 4
         )
         self.code = ConvBnRelu(fifth, code, kernel=4, padding=0)
-        self.points = nn.Conv2d(code, 136, 1)
-        self.visibility = nn.Conv2d(code, 68, 1)
-        self.presence = nn.Conv2d(code, 1, 1)
-        nn.init.normal_(self.points.weight, std=1e-3)
-        nn.init.zeros_(self.points.bias)
+        self.end_in_points(code)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        code = self.code(self.backbone(x))
-        return self.points(code), self.visibility(code), self.presence(code)
+        return self.answers(self.code(self.backbone(x)))

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ..datasets import celebamask, folder, lfpw
 from ..recipe import RecipeError
 from ..students.blocks import ConvBnRelu, Residual
+from ..students.landmarks import FacePoints
 from ..terms import weights_terms
 from ..training import load_weights
 from . import face3d, facemesh, mobilenet, yunet
@@ -32,7 +33,7 @@ TERMS = weights_terms(
 ).inherited("EdgeFace's landmark teachers (trained here)", "derived from the terms of what they learned from")
 
 
-class LandmarkTeacher(nn.Module):
+class LandmarkTeacher(FacePoints):
     """RGB crop [N, 3, S, S] in [-1, 1] to what the student answers; S is ``size``, a multiple of 32.
 
     Points [N, 136, 1, 1] are residuals to the mean shape in units of the crop, visibility [N, 68, 1, 1] and
@@ -63,17 +64,12 @@ class LandmarkTeacher(nn.Module):
         self.coarse = ConvBnRelu(deepest, coarse, 1)
         self.mix = Residual(middle + coarse)
         self.code = ConvBnRelu(middle + coarse, code, kernel=size // 32, padding=0)
-        self.points = nn.Conv2d(code, 136, 1)
-        self.visibility = nn.Conv2d(code, 68, 1)
-        self.presence = nn.Conv2d(code, 1, 1)
-        nn.init.normal_(self.points.weight, std=1e-3)
-        nn.init.zeros_(self.points.bias)
+        self.end_in_points(code)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         *_, eighth, sixteenth, deepest = self.encoder(x)
         middle = self.middle(torch.cat([self.fine(eighth), sixteenth], dim=1))
-        code = self.code(self.mix(torch.cat([middle, self.coarse(deepest)], dim=1)))
-        return self.points(code), self.visibility(code), self.presence(code)
+        return self.answers(self.code(self.mix(torch.cat([middle, self.coarse(deepest)], dim=1))))
 
 
 def load_pair(
