@@ -114,6 +114,10 @@ class Course:
         found |= {f"weights of {name}": weights for name, (_, weights) in self.asked().items()}
         if "encoder" in self.recipe["student"]:
             found["encoder"] = self.teachers / self.recipe["student"]["encoder"]
+        if self.recipe["student"].get("album"):
+            from .album import DETECTORS
+
+            found |= {name: self.teachers / name for name in DETECTORS}
         return found
 
     def require_reads(self) -> None:

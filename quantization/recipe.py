@@ -106,6 +106,7 @@ _MIX = (
     "pasted",
     "natural",
     "bystander",
+    "largest",
     "smallest",
     "soft",
     "strength",
@@ -152,6 +153,8 @@ _DETECTION = {
     "neck": _need(_COUNT),
     "quality_floor": _need(_SHARE),
     "scenes": Key("table", True, of=_SCENES),
+    "album": _COUNT,
+    "album_share": _SHARE,
     "smallest": _need(_AMOUNT),
 }
 _STUDENTS: Mapping[str, Mapping[str, Key]] = {
@@ -389,6 +392,8 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
         raise RecipeError(f"student.taught_share is missing beside student.taught; write {_SHARE}")
     if student.get("rendered") and "rendered_share" not in student:
         raise RecipeError(f"student.rendered_share is missing beside student.rendered; write {_SHARE}")
+    if student.get("album") and "album_share" not in student:
+        raise RecipeError(f"student.album_share is missing beside student.album; write {_SHARE}")
     if "teacher" in recipe and not student.get("taught") and "losses" not in student:
         raise RecipeError("teacher: it draws the maps of student.taught, which is missing; no losses ask it")
     if "teacher" not in recipe and any(v for k, v in student.get("losses", {}).items() if k != "temperature"):

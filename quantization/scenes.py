@@ -56,6 +56,15 @@ class Scene:
         self.points.append(points.astype(np.float32))
         self.sure.append(sure and shown > 0.66)
 
+    def mirror(self) -> None:
+        """Swaps left and right, of the eyes and the corners of the mouth, too."""
+        self.image = np.ascontiguousarray(self.image[:, ::-1])
+        last = self.image.shape[1] - 1
+        self.boxes = [np.array([last - b[0] - b[2], b[1], b[2], b[3]], np.float32) for b in self.boxes]
+        self.points = [
+            np.stack([last - p[[1, 0, 2, 4, 3], 0], p[[1, 0, 2, 4, 3], 1]], axis=1) for p in self.points
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Mix:
@@ -66,6 +75,7 @@ class Mix:
     pasted: float = 0.43
     natural: float = 0.0  # of the photos: all of it, about as the runtime would letterbox it
     bystander: float = 0.0  # of the other photos: scaled by any of its faces instead of its main one
+    largest: float = 0.95  # side of that face, in heights of the scene
     smallest: float = 9.5  # side of a pasted face, pixels
     soft: float = 0.0  # of the pasted heads: out of focus
     strength: float = 1.0  # of the picture's degradation
@@ -117,7 +127,7 @@ class SceneMaker:
         if self._mix.written and rng.random() < self._mix.written:
             augment.write(scene.image, rng)
         if rng.random() < 0.5:
-            self._mirror(scene)
+            scene.mirror()
         scene.image = augment.degrade(scene.image, rng, mix.strength)
         return scene
 
@@ -139,7 +149,7 @@ class SceneMaker:
             if self._mix.bystander and rng.random() < self._mix.bystander:
                 weights = _shares(1 + self._mix.hard * photo.hard[sure])
                 chosen = int(rng.choice(np.flatnonzero(sure), p=weights))
-            side = float(np.exp(rng.uniform(np.log(11), np.log(0.95 * height))))
+            side = float(np.exp(rng.uniform(np.log(11), np.log(self._mix.largest * height))))
             scale = side / float(photo.boxes[chosen, 3])
             angle = float(rng.normal(0, 12)) if rng.random() < 0.4 else 0.0
             target = rng.uniform((0.15 * width, 0.15 * height), (0.85 * width, 0.85 * height))
@@ -281,14 +291,6 @@ class SceneMaker:
             part = mask[y0:y1, x0:x1]
             if part.size and part.mean() > 0.5 * 255:
                 scene.sure[i] = False
-
-    def _mirror(self, scene: Scene) -> None:
-        scene.image = np.ascontiguousarray(scene.image[:, ::-1])
-        last = self.width - 1
-        scene.boxes = [np.array([last - b[0] - b[2], b[1], b[2], b[3]], np.float32) for b in scene.boxes]
-        scene.points = [
-            np.stack([last - p[[1, 0, 2, 4, 3], 0], p[[1, 0, 2, 4, 3], 1]], axis=1) for p in scene.points
-        ]
 
     # what scenes are made of
 

@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..album import Album
 from ..losses import overlap, quality_focal
+from ..provenance import digest
 from ..recipe import RecipeError
 from ..scenes import Mix, Scene, SceneMaker
 from ..students.detection import STRIDES, DetectionNet
@@ -35,10 +37,20 @@ class DetectionTask:
         self._recipe = recipe
         self._width, self._height = int(recipe["width"]), int(recipe["height"])
         self._scenes = SceneMaker(data, labels, self._width, self._height, Mix(**recipe["scenes"]))
+        self._album = self._load_album(labels)
         self._asked = float(recipe.get("losses", {}).get("scores", 0.0))
         self._teachers = [load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
         self._centres = np.concatenate([self._grid(s) for s in STRIDES])
         self._strides = np.concatenate([np.full(len(self._grid(s)), s, np.float32) for s in STRIDES])
+
+    def _load_album(self, labels: Path) -> Album | None:
+        """None also for who only looks at the data: then no folder of teachers is given."""
+        count, teachers = self._recipe.get("album"), self._recipe.get("teachers")
+        if not count or not teachers:
+            return None
+        made_of = {key: self._recipe[key] for key in ("width", "height", "scenes")}
+        made_of["faces"] = digest(labels / "lfpw_faces.npz")
+        return Album.of(self._scenes, made_of, int(count), labels, teachers)
 
     def network(self) -> nn.Module:
         return DetectionNet(self._recipe["widths"], self._recipe["blocks"], int(self._recipe["neck"]))
@@ -79,7 +91,14 @@ class DetectionTask:
         return state, boxes, points
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        scenes = [self._scenes.draw(rng) for _ in range(size)]
+        return self._tensors([self._draw(rng) for _ in range(size)])
+
+    def _draw(self, rng: np.random.Generator) -> Scene:
+        if self._album and rng.random() < float(self._recipe["album_share"]):
+            return self._album.draw(rng)
+        return self._scenes.draw(rng)
+
+    def _tensors(self, scenes: list[Scene]) -> dict[str, Tensor]:
         rows = [self.assign(s) for s in scenes]
         image = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2).float()
         state, boxes, points = (torch.from_numpy(np.stack(column)) for column in zip(*rows, strict=True))
@@ -148,7 +167,7 @@ class DetectionTask:
         rng = np.random.default_rng(20_000_003)
         found = total = false = 0
         for _ in range(10):
-            batch = self.batch(rng, 16)
+            batch = self._tensors([self._scenes.draw(rng) for _ in range(16)])
             scores, boxes, _ = self.decode(network(batch["image"]))
             hot = torch.sigmoid(scores) > 0.5
             false += int((hot & (batch["state"] == 0)).sum())

@@ -127,6 +127,9 @@ def _detection(student: Mapping[str, Any]) -> _Loaded:
     teachers = {"yunet": "boxes and five points"}
     if count := scenes.get("rendered"):
         teachers["face3d"] = f"{count} rendered heads in profile, with their boxes and points"
+    if count := student.get("album"):
+        teachers["yunet"] += f", again on {count:,} composed scenes"
+        teachers["ultraface"] = "which of those both see"
     if student.get("losses", {}).get("scores"):
         teachers["detection"] = "how sure it is of a face, cell by cell"
     return data, teachers
