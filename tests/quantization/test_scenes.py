@@ -130,7 +130,7 @@ def test_labels_follow_the_faces_into_a_scene(maker, kind):
         # Behind a pasted head there may be a photo whose face it half covers: single heads are enough.
         if kind != "_pasted" or len(scene.boxes) == 1:
             found += check_colours(scene, "rgbb")
-        maker._mirror(scene)
+        scene.mirror()
         if kind != "_pasted" or len(scene.boxes) == 1:
             mirrored += check_colours(scene, "grbb")
     assert len(found) == len(mirrored) > 40
@@ -145,9 +145,9 @@ def test_mirroring_twice_changes_nothing(maker):
         [b.copy() for b in scene.boxes],
         [p.copy() for p in scene.points],
     )
-    maker._mirror(scene)
+    scene.mirror()
     assert not (scene.image == image).all()
-    maker._mirror(scene)
+    scene.mirror()
     assert (scene.image == image).all()
     assert np.array(scene.boxes) == pytest.approx(np.array(boxes), abs=1e-3)
     assert np.array(scene.points) == pytest.approx(np.array(points), abs=1e-3)
