@@ -38,7 +38,7 @@ DETECTORS = ("yunet_n_640_640.onnx", "ultralight_version-RFB-320.onnx")
 _FORMAT = 1  # to be raised when the same scenes would be composed or judged otherwise
 _PIECE = 250  # scenes of a file: about a minute's work
 _DOUBTFUL, _SURE = 0.3, 0.6  # scores of YuNet's; the latter is what graded faces have
-_SAME = 0.4  # IoU from which YuNet means the face of the label
+_SAME, _ALIKE = 0.4, 0.75  # IoU from which YuNet means the face of the label, and draws it alike
 
 
 def agree(scene: Scene, wide: YuNet, second: UltraFace) -> None:
@@ -48,9 +48,14 @@ def agree(scene: Scene, wide: YuNet, second: UltraFace) -> None:
     agreed = found.scores >= _SURE
     agreed &= (iou_matrix(found.boxes, others) >= 0.5).any(1) if len(others) and len(found) else False
     known = np.array(scene.boxes, np.float32).reshape(-1, 4)
-    pairs = iou_matrix(known, found.boxes) >= _SAME
+    overlap = iou_matrix(known, found.boxes)
+    pairs = overlap >= _SAME
     for i in range(len(known)):
         scene.sure[i] = bool((scene.sure[i] and pairs[i].any()) or (pairs[i] & agreed).any())
+        best = int(np.argmax(overlap[i])) if pairs[i].any() else -1
+        # A turned head's box is a rule's; where YuNet would draw it is better asked of YuNet.
+        if best >= 0 and found.scores[best] >= _SURE and overlap[i, best] < _ALIKE:
+            scene.boxes[i], scene.points[i] = found.boxes[best], found.keypoints[best]
     for j in np.flatnonzero(~pairs.any(0)):
         scene.add(found.boxes[j], found.keypoints[j], bool(agreed[j]))
 

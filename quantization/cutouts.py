@@ -1,4 +1,7 @@
-"""Heads with an alpha mask, to be pasted into scenes: out of portraits, out of crowds, and rendered ones."""
+"""Heads with an alpha mask, to be pasted into scenes.
+
+They come out of portraits, as they are or turned to profile, out of crowds, or are rendered.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,16 @@ from numpy.typing import NDArray
 from .datasets import celebamask, lfpw
 from .label import SOURCES, load_labels
 from .synthetic import FaceMaker, Head, Pose
+from .synthetic.turned import HeadTurner
 
-__all__ = ["FOLDERS", "Cutout", "Pyramid", "bystanders", "hardness", "portraits", "rendered"]
+__all__ = ["FOLDERS", "Cutout", "Pyramid", "bystanders", "hardness", "portraits", "rendered", "turned"]
 
 Array = NDArray[np.float32]
 _LONGEST = 176  # side kept of a cut-out
 _CANVAS, _SIDE = 176, 88.0  # of a rendered head's picture, and of its box
+# A portrait is turned whose fit missed its points by less than this share of the eye corners' distance; it is
+# taken if less of its face was guessed. Of others YuNet finds fewer where they are said to be.
+_MISSED, _GUESSED = 0.06, 0.1
 FOLDERS = {source.split: source.folder for source in SOURCES if source.split != "lfpw"}  # of portraits
 
 
@@ -88,9 +95,7 @@ def portraits(data: Path, labels: Path, every: int) -> list[Cutout]:
         for i in rows[:: every if split in {"utkface", "youtube_faces"} else 1]:
             rgb = lfpw.load_photo(data / folder, str(found.names[i]))
             if split == "celebamask":
-                mask = celebamask.load_mask(data / "parsing/celebamask_hq", str(found.names[i]))
-                alpha = ((mask > 0) & ((mask != 18) | (i % 2 == 0))).astype(np.uint8) * 255
-                alpha = cv2.GaussianBlur(alpha, (0, 0), 1.5)
+                alpha = _masked(data, str(found.names[i]), with_clothes=i % 2 == 0)
             else:
                 alpha = _oval(rgb.shape[:2], found.boxes[i])
             hard = float(hardness(found.keypoints[i][None], found.scores[i][None])[0])
@@ -123,6 +128,34 @@ def rendered(data: Path, count: int) -> list[Cutout]:
         alpha = cv2.GaussianBlur((face.mask > 0).astype(np.uint8) * 255, (0, 0), 0.8)
         heads.append(_shrink(face.image, alpha, face.box, face.five, 1.0))
     return heads
+
+
+def turned(data: Path, labels: Path, count: int) -> list[Cutout]:
+    """Heads of CelebAMask's portraits, turned further aside, to 50 to 98 degrees; ``count`` or fewer."""
+    turner = HeadTurner(data / "face3d/ict_face_model_light.npz")
+    found = load_labels(labels, "celebamask")
+    rows = np.flatnonzero((found.parts == "train") & (found.scores > 0.8))
+    heads: list[Cutout] = []
+    for i in range(2 * count):
+        rng = np.random.default_rng([69, i])
+        row, yaw, pitch = rows[rng.integers(len(rows))], float(rng.uniform(50, 98)), float(rng.normal(0, 8))
+        fit = turner.fit(found.points[row])
+        if fit.error > _MISSED or abs(fit.pose.yaw) > yaw - 5:
+            continue
+        rgb = lfpw.load_photo(data / FOLDERS["celebamask"], str(found.names[row]))
+        alpha = _masked(data, str(found.names[row]), with_clothes=i % 2 == 0)
+        head = turner.turn(rgb, alpha, found.points[row], yaw, pitch)
+        if head.guessed < _GUESSED:
+            heads.append(_shrink(head.image, head.alpha, head.box, head.five, 1.0))
+        if len(heads) == count:
+            break
+    return heads
+
+
+def _masked(data: Path, name: str, with_clothes: bool) -> NDArray[np.uint8]:
+    mask = celebamask.load_mask(data / "parsing/celebamask_hq", name)
+    alpha = ((mask > 0) & ((mask != 18) | with_clothes)).astype(np.uint8) * 255
+    return cv2.GaussianBlur(alpha, (0, 0), 1.5)
 
 
 def _oval(shape: tuple[int, int], box: Array) -> NDArray[np.uint8]:

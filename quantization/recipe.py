@@ -114,9 +114,10 @@ _MIX = (
     "squeezed",
     "couples",
     "written",
+    "decoys",
     "beside",
 )
-_SCENES = dict.fromkeys(_MIX, _AMOUNT) | {"rendered": Key("whole", least=0)}
+_SCENES = dict.fromkeys(_MIX, _AMOUNT) | dict.fromkeys(("rendered", "turned"), Key("whole", least=0))
 _CROP = {
     "scale": Key("number", True, least=0.1),
     "shift": Key("list", True, of=Key("number", least=-2, most=2), count=2),

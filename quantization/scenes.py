@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from . import augment
-from .cutouts import FOLDERS, Cutout, Pyramid, bystanders, hardness, portraits, rendered
+from . import augment, decoys
+from .cutouts import FOLDERS, Cutout, Pyramid, bystanders, hardness, portraits, rendered, turned
 from .datasets import lfpw
 from .label import load_labels
 from .splits import parts
@@ -81,9 +81,11 @@ class Mix:
     strength: float = 1.0  # of the picture's degradation
     hard: float = 0.0  # how much more often than an easy face the hardest is drawn; bystanders' heads too
     rendered: int = 0  # heads in profile that the 3D model gives
+    turned: int = 0  # heads of portraits, turned to profile on it
     squeezed: float = 0.0  # of the pasted heads: narrower, as one that looks aside is
     couples: float = 0.0  # of the pasted heads: close to the one before, cheek to cheek
     written: float = 0.0  # of the scenes: lines of text across, as on a poster
+    decoys: float = 0.0  # of the scenes: with letters, buttons, dials and the like that are no faces
     beside: float = 0.0  # of the backgrounds: what lies beside the faces of the portraits
 
 
@@ -101,6 +103,8 @@ class SceneMaker:
         self._cutouts = portraits(data, labels, every=1 if self._mix.hard else 3)
         if self._mix.rendered:
             self._cutouts += rendered(data, self._mix.rendered)
+        if self._mix.turned:
+            self._cutouts += turned(data, labels, self._mix.turned)
         for photo in self._photos if self._mix.hard else ():
             few = (photo.scores > _SURE) & (photo.boxes[:, 3] >= _LEAST)
             few &= (photo.hard > 0.2) | (np.arange(len(few)) != np.argmax(photo.boxes[:, 3]))
@@ -122,6 +126,8 @@ class SceneMaker:
             scene = Scene(self._background(rng))
             if rng.random() < 0.4:
                 self._scramble(rng, scene)
+        if mix.decoys and rng.random() < mix.decoys:
+            decoys.scatter(scene.image, rng, self._background(rng), scene.boxes)
         for _ in range(int(rng.choice([0, 1, 2], p=[0.75, 0.17, 0.08]))):
             self._occlude(rng, scene)
         if self._mix.written and rng.random() < self._mix.written:

@@ -127,6 +127,11 @@ def _detection(student: Mapping[str, Any]) -> _Loaded:
     teachers = {"yunet": "boxes and five points"}
     if count := scenes.get("rendered"):
         teachers["face3d"] = f"{count} rendered heads in profile, with their boxes and points"
+    if count := scenes.get("turned"):
+        told = teachers.get("face3d")
+        teachers["face3d"] = (
+            f"{told}; " if told else ""
+        ) + f"the shape of {count} portraits' heads, turned to profile"
     if count := student.get("album"):
         teachers["yunet"] += f", again on {count:,} composed scenes"
         teachers["ultraface"] = "which of those both see"
