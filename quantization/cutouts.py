@@ -36,8 +36,8 @@ class Pyramid:
 
     @classmethod
     def of(cls, image: NDArray[np.uint8]) -> Pyramid:
-        rows, columns = image.shape[0] // 8 * 8, image.shape[1] // 8 * 8  # so that every level halves exactly
-        levels = [np.ascontiguousarray(image[:rows, :columns])]
+        below, right = -image.shape[0] % 8, -image.shape[1] % 8  # so that every level halves exactly
+        levels = [cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)]
         for _ in range(3):
             levels.append(cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
         return cls(tuple(levels))

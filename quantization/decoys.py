@@ -21,6 +21,7 @@ Picture = NDArray[np.uint8]
 Array = NDArray[np.float32]
 _SIDE = 96  # pixels at which a decoy is drawn
 _FONTS = ("DejaVuS", "STIXGeneral", "cmb", "cmr", "cmss", "cmti", "cmtt")
+_BARE = {"DejaVuSansDisplay", "DejaVuSerifDisplay"}  # a few signs of mathematics and no letter
 # Signs of DejaVu's fonts: stars, arrows, boxes, flowers; none of the smiling faces at U+2639 to U+263B.
 _SIGNS = "".join(map(chr, [*range(0x2600, 0x2639), *range(0x263C, 0x2660), *range(0x2701, 0x27BE)]))
 _LETTERS = "".join(map(chr, [*range(48, 58), *range(65, 91), *range(97, 123)])) + "&@#?!%$"
@@ -50,8 +51,11 @@ def scatter(image: Picture, rng: np.random.Generator, filler: Picture, boxes: li
 def _fonts() -> tuple[tuple[ImageFont.FreeTypeFont, bool], ...]:
     """The fonts that come with matplotlib, and whether they have the signs."""
     folder = Path(matplotlib.get_data_path()) / "fonts/ttf"
-    found = sorted(path for path in folder.glob("*.ttf") if path.name.startswith(_FONTS))
-    return tuple((ImageFont.truetype(str(path), 70), path.name.startswith("DejaVuSans")) for path in found)
+    found = [path for path in folder.glob("*.ttf") if path.name.startswith(_FONTS) and path.stem not in _BARE]
+    signs = [path.name.startswith("DejaVuSans") and "Mono" not in path.name for path in sorted(found)]
+    return tuple(
+        (ImageFont.truetype(str(path), 70), has) for path, has in zip(sorted(found), signs, strict=True)
+    )
 
 
 def _any_colour(rng: np.random.Generator) -> tuple[int, int, int]:
@@ -90,7 +94,7 @@ def _sign(rng: np.random.Generator, filler: Picture) -> tuple[Picture, Picture]:
             -1,
         )
     elif kind < 0.45:
-        inset = int(rng.integers(0, 20))
+        inset = int(rng.integers(1, 20))
         plate[:, inset : _SIDE - inset] = 255
     colour = np.array(_any_colour(rng)) * ink + np.array(_any_colour(rng)) * (1 - ink)
     return colour.astype(np.uint8), np.maximum(plate, (ink[:, :, 0] * 255).astype(np.uint8))

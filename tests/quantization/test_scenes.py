@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantization.cutouts import Pyramid, _shrink, hardness, rendered
+from quantization import splits
+from quantization.cutouts import Pyramid, _shrink, hardness, rendered, turned
+from quantization.label import label_all, load_labels
 from quantization.scenes import Mix, Scene, SceneMaker, _hide, _squeeze, _turn, _turn_box
+from quantization.splits import parts
 from tests.quantization.miniature import colours_at, draw
 
 pytestmark = pytest.mark.workshop
@@ -240,6 +243,63 @@ def test_rendered_heads_look_aside(shared_data):
         assert 0.5 < (inside > 128).mean() < 1
     again = rendered(shared_data, 2)
     assert (again[1].rgb.levels[0] == heads[1].rgb.levels[0]).all()
+
+
+@pytest.fixture(scope="module")
+def portrait_labels(shared_data, teachers, tmp_path_factory):
+    """The teachers' labels for three portraits of CelebAMask, their 68 points mapped by a few of LFPW's."""
+    folder = tmp_path_factory.mktemp("portraits")
+    names = [("lfpw", parts("lfpw", "train")[:16]), ("celebamask", parts("celebamask", "train")[:3])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "SPLITS", folder / "lists")
+        for split, few in names:
+            splits.write_split(split, [splits.Item(name, "unread", "train") for name in few])
+        label_all(shared_data, teachers, folder / "labels", [split for split, _ in names])
+    return folder / "labels"
+
+
+@pytest.fixture(scope="module")
+def profiles(shared_data, portrait_labels):
+    return turned(shared_data, portrait_labels, 6)
+
+
+@pytest.mark.data
+def test_portraits_turn_to_heads_that_look_aside(profiles, portrait_labels):
+    assert 3 <= len(profiles) <= 6
+    found = load_labels(portrait_labels, "celebamask")
+    eyes = np.linalg.norm(found.keypoints[:, 1] - found.keypoints[:, 0], axis=1) / found.boxes[:, 3]
+    for head in profiles:
+        alpha = head.alpha.levels[0]
+        assert head.rgb.levels[0].shape == (*alpha.shape, 3)
+        assert max(alpha.shape) <= 176
+        assert head.hard == 1.0
+        assert np.linalg.norm(head.points[1] - head.points[0]) / head.box[3] < 0.75 * eyes.min()
+        reach = 0.12 * head.box[2:]  # a nose stands out of YuNet's boxes
+        assert (head.points > head.box[:2] - reach).all()
+        assert (head.points < head.box[:2] + head.box[2:] + reach).all()
+        x, y = head.points[[0, 1, 3, 4]].round().astype(int).T
+        assert (alpha[y, np.minimum(x, alpha.shape[1] - 1)] > 128).all()
+        assert 0.2 < (alpha > 128).mean() < 0.9
+
+
+@pytest.mark.data
+def test_portraits_turn_to_the_same_heads_again(shared_data, profiles, portrait_labels):
+    for count in (len(profiles), 2):
+        again = turned(shared_data, portrait_labels, count)
+        assert 0 < len(again) <= count
+        for one, two in zip(profiles, again, strict=False):  # fewer are the first of more
+            assert (one.rgb.levels[0] == two.rgb.levels[0]).all()
+            assert (one.alpha.levels[0] == two.alpha.levels[0]).all()
+            assert (one.points == two.points).all()
+            assert (one.box == two.box).all()
+
+
+@pytest.mark.data
+def test_a_turned_head_keeps_its_nose(profiles):
+    for head in profiles:
+        alpha = head.alpha.levels[0]
+        assert ((head.points >= 0) & (head.points <= np.array(alpha.shape[::-1]) - 1)).all()
+        assert alpha[:, [0, -1]].max() < 128
 
 
 @given(share=st.floats(0.5, 1), scale=st.floats(0.2, 3), angle=angles, x=st.floats(0, 90), y=st.floats(0, 90))

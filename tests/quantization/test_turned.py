@@ -8,7 +8,9 @@ import pytest
 
 from edgeface.labels import IBUG68
 from quantization.synthetic import EXPRESSIONS, Camera, FaceMaker, Head, Light, Look, Pose, box_of
+from quantization.synthetic.fitting import HeadFitter
 from quantization.synthetic.turned import HeadTurner, TurningError, profile_box
+from quantization.synthetic.unseen import Globe, look_up, spread
 
 pytestmark = [pytest.mark.workshop, pytest.mark.data]
 
@@ -143,6 +145,68 @@ def test_the_box_of_a_profile_lies_farther_back_and_lower():
     assert right[1] + right[3] == pytest.approx(y + height)
     assert left[[1, 2, 3]] == pytest.approx(right[[1, 2, 3]])
     assert left[0] - x == pytest.approx(x + width - right[0] - right[2])
+
+
+def test_the_fit_follows_the_points_wherever_they_go(maker, turner):
+    face, _ = render(maker, Pose(30, -10, 8))
+    fitter = HeadFitter(maker.model)
+    one = fitter.fit(face.annotated)
+    assert (one.pose.yaw, one.pose.pitch, one.pose.roll) == pytest.approx((30, -10, 8), abs=4)
+    assert one.scale == pytest.approx(100 / 18, rel=0.05)
+    assert one.centre == pytest.approx((100, 100), abs=4)
+    assert one.error < 0.02
+    smile = [name.startswith("mouthSmile") for name in EXPRESSIONS]
+    assert one.expression[smile].max() > 0.1
+    two = fitter.fit(2.5 * face.annotated + np.array([300, -40], np.float32))
+    assert two.pose.yaw == pytest.approx(one.pose.yaw, abs=0.01)
+    assert two.scale == pytest.approx(2.5 * one.scale, rel=1e-3)
+    assert two.centre == pytest.approx(2.5 * one.centre + (300, -40), abs=0.1)
+    assert two.identity == pytest.approx(one.identity, abs=0.01)
+    rng = np.random.default_rng(1)
+    rough = fitter.fit(face.annotated + rng.normal(0, 0.1 * UNIT, (68, 2)).astype(np.float32))
+    assert rough.error > 3 * one.error
+    assert np.array_equal(turner.fit(face.annotated).identity, one.identity)
+
+
+def directions(maker):
+    """Azimuth and elevation of the neutral head's vertices about the middle of the skull."""
+    x, y, z = (maker.model.neutral - (0, 4.5, -8)).astype(np.float32).T
+    return np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))
+
+
+def test_what_is_seen_of_a_head_goes_on_around_it(maker):
+    azimuth, elevation = directions(maker)
+    globe, red, blue = Globe(azimuth, elevation), np.float32([200, 40, 20]), np.float32([20, 40, 200])
+    front = (np.abs(azimuth) < 1.2).astype(np.float32)
+    top = elevation > 0.5
+    colour = np.where((azimuth > 0)[:, None], red, blue)
+    around = globe.around(colour, front)
+    assert around.shape == colour.shape
+    for side, own in ((azimuth > 0.3, red), (azimuth < -0.3, blue)):
+        behind = side & top & (front == 0) & (np.abs(azimuth) < 2.5)
+        assert behind.sum() > 50
+        assert np.abs(around[behind] - own).mean() < 25
+    # Of a head seen from its left alone the right takes the same colours.
+    lone = globe.around(np.tile(red, (len(azimuth), 1)), front * (azimuth > 0))
+    assert lone == pytest.approx(np.tile(red, (len(azimuth), 1)), abs=2)
+    assert globe.around(colour, np.zeros_like(front)).max() == 0
+
+
+def test_a_mask_s_border_colours_what_lies_beyond():
+    photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:30, 10:40] = 255
+    after = spread(photo, mask)
+    assert (after[11:29, 11:39] == photo[11:29, 11:39]).all()
+    assert (after[20, :11] == photo[20, 11]).all()
+    assert (after[:11, 25] == photo[11, 25]).all()
+    assert (spread(photo, np.zeros_like(mask)) == photo).all()
+
+
+def test_more_places_are_looked_up_than_opencv_s_pictures_have_rows():
+    picture = np.arange(300 * 200, dtype=np.float32).reshape(300, 200)
+    at = np.random.default_rng(0).integers(0, (200, 300), (40000, 2))
+    assert (look_up(picture, at.astype(np.float32), cv2.INTER_NEAREST) == picture[at[:, 1], at[:, 0]]).all()
 
 
 def test_what_cannot_be_turned_is_named(maker, turner):
