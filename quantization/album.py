@@ -35,7 +35,7 @@ Array = NDArray[np.float32]
 DETECTORS = ("yunet_n_640_640.onnx", "ultralight_version-RFB-320.onnx")
 """Files of the published networks that are asked."""
 
-_FORMAT = 1  # to be raised when the same scenes would be composed or judged otherwise
+_FORMAT = 2  # to be raised when the same scenes would be composed or judged otherwise
 _PIECE = 250  # scenes of a file: about a minute's work
 _DOUBTFUL, _SURE = 0.3, 0.6  # scores of YuNet's; the latter is what graded faces have
 _SAME, _ALIKE = 0.4, 0.75  # IoU from which YuNet means the face of the label, and draws it alike

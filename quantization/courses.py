@@ -20,8 +20,9 @@ from .recipe import LABELLED, RecipeError, asked, check_lists, flat, is_teacher,
 if TYPE_CHECKING:
     from .team import Team
 
-__all__ = ["WEIGHTS", "Course", "differences"]
+__all__ = ["COPIED", "WEIGHTS", "Course", "differences"]
 
+COPIED = "yunet_n_320_320.onnx"  # the published file whose features a detection student may copy
 WEIGHTS = Path(__file__).parent / "weights"  # committed: NAME.npz of the recipe NAME.toml
 Report = Callable[[int, Mapping[str, Any] | None], None]
 # They change when and how fast, not what comes out: batches depend on the seed and the step alone.
@@ -114,6 +115,8 @@ class Course:
         found |= {f"weights of {name}": weights for name, (_, weights) in self.asked().items()}
         if "encoder" in self.recipe["student"]:
             found["encoder"] = self.teachers / self.recipe["student"]["encoder"]
+        if self.recipe["student"].get("losses", {}).get("yunet"):
+            found["YuNet's features"] = self.teachers / COPIED
         if self.recipe["student"].get("album"):
             from .album import DETECTORS
 

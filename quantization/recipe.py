@@ -53,6 +53,7 @@ LABELLED = ("lfpw", "celebamask", "celeba_hq", "utkface", "youtube_faces")
 SETS = (*LABELLED, "ferplus")
 
 _BOUND = re.compile(r"\s*(<=|>=)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*")
+_ASKS_NOBODY = {"temperature", "yunet"}  # keys of student.losses that need no teacher trained here
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
 
 
@@ -159,7 +160,7 @@ _DETECTION = {
     "smallest": _need(_AMOUNT),
 }
 _STUDENTS: Mapping[str, Mapping[str, Key]] = {
-    "detection": _DETECTION | {"losses": Key("table", of={"scores": _AMOUNT})},
+    "detection": _DETECTION | {"losses": Key("table", of={"scores": _AMOUNT, "yunet": _AMOUNT})},
     "detection teacher": _DETECTION,
     "landmarks": {"widths": _WIDTHS, **_LANDMARKS, "losses": Key("table", of={"kd": _AMOUNT})},
     "landmarks teacher": {
@@ -286,7 +287,7 @@ def teachers_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
 def asked(recipe: Mapping[str, Any]) -> tuple[str, ...]:
     """Those of them that are asked about every batch: all, where a weight of ``student.losses`` is not 0."""
     losses = recipe["student"].get("losses", {})
-    return teachers_of(recipe) if any(losses[name] for name in losses if name != "temperature") else ()
+    return teachers_of(recipe) if any(losses[name] for name in losses if name not in _ASKS_NOBODY) else ()
 
 
 def sets_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
@@ -397,7 +398,9 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
         raise RecipeError(f"student.album_share is missing beside student.album; write {_SHARE}")
     if "teacher" in recipe and not student.get("taught") and "losses" not in student:
         raise RecipeError("teacher: it draws the maps of student.taught, which is missing; no losses ask it")
-    if "teacher" not in recipe and any(v for k, v in student.get("losses", {}).items() if k != "temperature"):
+    if "teacher" not in recipe and any(
+        v for k, v in student.get("losses", {}).items() if k not in _ASKS_NOBODY
+    ):
         raise RecipeError("teacher is missing beside student.losses; write the recipe that trains it")
     stages = len(student.get("widths", ())) - 1
     if recipe["task"] == "expression" and len(student.get("blocks", [1] * stages)) != stages:

@@ -23,8 +23,8 @@ class _LevelHead(nn.Module):
         nn.init.constant_(self.score.bias, -4.0)  # faces are rare: start from "no"
         nn.init.constant_(self.box.bias, 1.5 if stride == STRIDES[-1] else 1.0)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y = self.shared(x)
+    def forward(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score, box and points of what ``shared`` made of its level."""
         return self.score(y), self.box(y), self.points(y)
 
 
@@ -53,7 +53,8 @@ class DetectionNet(nn.Module):
         self.lateral = nn.ModuleList(ConvBnRelu(width, neck, kernel=1) for width in levels)
         self.heads = nn.ModuleList(_LevelHead(neck, s) for s in STRIDES)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def features(self, x: Tensor) -> list[Tensor]:
+        """What the heads read, [N, neck, H, W] at each stride."""
         x = self.stem(x)
         maps = []
         for stage_ in self.stages:
@@ -62,5 +63,12 @@ class DetectionNet(nn.Module):
         c8, c16, c32 = (lateral(m) for lateral, m in zip(self.lateral, maps, strict=True))
         p16 = c16 + upsample2(c32)
         p8 = c8 + upsample2(p16)
-        rows = [head(p) for head, p in zip(self.heads, (p8, p16, c32), strict=True)]
+        return [head.shared(p) for head, p in zip(self.heads, (p8, p16, c32), strict=True)]
+
+    def predicted(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The nine maps of the features."""
+        rows = [head(y) for head, y in zip(self.heads, features, strict=True)]
         return tuple(out for row in rows for out in row)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.predicted(self.features(x))

@@ -1,31 +1,36 @@
-"""Detection: composed scenes, YuNet's boxes and points, and a teacher's scores.
+"""Detection: composed scenes, YuNet's boxes and points, its features, and a teacher's scores.
 
 ``student.losses`` weighs, beside the labels, what a teacher says of every cell: ``scores``. Several are asked
-for their mean. A teacher's recipe is one of this task with ``role = "teacher"``.
+for their mean. A teacher's recipe is one of this task with ``role = "teacher"``. ``yunet`` weighs how far a
+projection of the student's features is from what YuNet's heads read of the same scene.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..album import Album
+from ..courses import COPIED
 from ..losses import overlap, quality_focal
 from ..provenance import digest
 from ..recipe import RecipeError
 from ..scenes import Mix, Scene, SceneMaker
 from ..students.detection import STRIDES, DetectionNet
 from ..teachers.detection import answers, load_teacher
+from ..teachers.yunet import YuNetFeatures
 
 __all__ = ["DetectionTask"]
 
 Array = NDArray[np.float32]
+_ELSEWHERE = 0.05  # what a cell far from all faces counts beside one that YuNet is sure of
 # A face's side (geometric mean of width and height) in input pixels decides its stride; neighbours overlap.
 _RANGES = {8: (0.0, 38.0), 16: (28.0, 92.0), 32: (70.0, 1e9)}
 
@@ -40,6 +45,8 @@ class DetectionTask:
         self._album = self._load_album(labels)
         self._asked = float(recipe.get("losses", {}).get("scores", 0.0))
         self._teachers = [load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
+        self._copied = float(recipe.get("losses", {}).get("yunet", 0.0))
+        self._yunet = self._load_yunet() if self._copied else None
         self._centres = np.concatenate([self._grid(s) for s in STRIDES])
         self._strides = np.concatenate([np.full(len(self._grid(s)), s, np.float32) for s in STRIDES])
 
@@ -52,8 +59,22 @@ class DetectionTask:
         made_of["faces"] = digest(labels / "lfpw_faces.npz")
         return Album.of(self._scenes, made_of, int(count), labels, teachers)
 
+    def _load_yunet(self) -> YuNetFeatures | None:
+        """And the usual size of its features, channel by channel."""
+        if not self._recipe.get("teachers"):
+            return None
+        yunet = YuNetFeatures(self._recipe["teachers"] / COPIED)
+        rng = np.random.default_rng(73)
+        seen = [yunet.look(self._scenes.draw(rng).image) for _ in range(32)]
+        self._usual = [
+            np.sqrt(np.mean([np.square(s[k][0]).mean((1, 2)) for s in seen], axis=0))[:, None, None] + 1e-3
+            for k in range(len(STRIDES))
+        ]
+        return yunet
+
     def network(self) -> nn.Module:
-        return DetectionNet(self._recipe["widths"], self._recipe["blocks"], int(self._recipe["neck"]))
+        kind = _Follower if self._copied else DetectionNet
+        return kind(self._recipe["widths"], self._recipe["blocks"], int(self._recipe["neck"]))
 
     def _grid(self, stride: int) -> Array:
         x = (np.arange(self._width // stride, dtype=np.float32) + 0.5) * stride - 0.5
@@ -91,7 +112,21 @@ class DetectionTask:
         return state, boxes, points
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
-        return self._tensors([self._draw(rng) for _ in range(size)])
+        scenes = [self._draw(rng) for _ in range(size)]
+        return self._tensors(scenes) | self._looked(scenes)
+
+    def _looked(self, scenes: list[Scene]) -> dict[str, Tensor]:
+        """Per stride YuNet's features over their usual size, and how much each cell counts."""
+        if self._yunet is None:
+            return {}
+        seen = [self._yunet.look(scene.image) for scene in scenes]
+        found = {}
+        for k, stride in enumerate(STRIDES):
+            found[f"yunet_{stride}"] = torch.from_numpy(np.stack([s[k][0] / self._usual[k] for s in seen]))
+            # Cells about what it takes for a face, more or less, count most: there are few of them.
+            near = [cv2.dilate(s[k][1], np.ones((3, 3), np.uint8)) for s in seen]
+            found[f"counts_{stride}"] = torch.from_numpy(np.stack(near)) + _ELSEWHERE
+        return found
 
     def _draw(self, rng: np.random.Generator) -> Scene:
         if self._album and rng.random() < float(self._recipe["album_share"]):
@@ -123,7 +158,7 @@ class DetectionTask:
     def loss(
         self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
-        scores, boxes, points = self.decode(outputs)
+        scores, boxes, points = self.decode(outputs[:9])
         state = batch["state"]
         face = state > 0
         count = face.sum().clamp(min=1)
@@ -148,6 +183,14 @@ class DetectionTask:
             told = quality_focal(scores, self._told(batch["image"])).sum() / count
             total = total + self._asked * told
             terms["told"] = told.item()
+        if len(outputs) > 9:
+            apart = scores.new_zeros(())
+            for own, stride in zip(outputs[9:], STRIDES, strict=True):
+                counts = batch[f"counts_{stride}"]
+                squared = (own - batch[f"yunet_{stride}"]).square().mean(1)
+                apart = apart + (squared * counts).sum() / counts.sum()
+            total = total + self._copied * apart
+            terms["yunet"] = apart.item()
         return total, terms
 
     def _told(self, images: Tensor) -> Tensor:
@@ -182,3 +225,18 @@ class DetectionTask:
                     )[0]
                     found += int((pairs.view(len(guesses), len(faces)).amax(0) > 0.5).sum())
         return {"recall": found / max(total, 1), "false_cells": false / 160}
+
+
+class _Follower(DetectionNet):
+    """The student; while it trains, three more outputs are its features as YuNet would have them."""
+
+    def __init__(self, widths: Sequence[int], blocks: Sequence[int], neck: int) -> None:
+        super().__init__(widths, blocks, neck)
+        self.lessons = nn.ModuleList(nn.Conv2d(neck, YuNetFeatures.channels, 1) for _ in STRIDES)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        features = self.features(x)
+        if not self.training:
+            return self.predicted(features)
+        copies = [lesson(y) for lesson, y in zip(self.lessons, features, strict=True)]
+        return (*self.predicted(features), *copies)

@@ -135,6 +135,8 @@ def _detection(student: Mapping[str, Any]) -> _Loaded:
     if count := student.get("album"):
         teachers["yunet"] += f", again on {count:,} composed scenes"
         teachers["ultraface"] = "which of those both see"
+    if student.get("losses", {}).get("yunet"):
+        teachers["yunet"] += "; what its heads read of every scene"
     if student.get("losses", {}).get("scores"):
         teachers["detection"] = "how sure it is of a face, cell by cell"
     return data, teachers

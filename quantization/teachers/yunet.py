@@ -15,7 +15,7 @@ import onnxruntime
 
 from ..datasets import Terms
 
-__all__ = ["TERMS", "Detections", "YuNet"]
+__all__ = ["TERMS", "Detections", "YuNet", "YuNetFeatures"]
 
 TERMS = Terms(
     "YuNet-n (Wu et al., 2023)",
@@ -92,3 +92,61 @@ class YuNet:
             scores.append(score[index])
             points.append((out[f"kps_{stride}"][0, index].reshape(-1, 5, 2) + grid[:, None]) * stride)
         return np.concatenate(boxes), np.concatenate(scores), np.concatenate(points)
+
+
+class YuNetFeatures:
+    """What YuNet's heads read, at strides 8, 16 and 32: 64 channels that know faces from everything else.
+
+    Args:
+        model: The published file.
+
+    Raises:
+        ValueError: its graph is not YuNet's.
+    """
+
+    channels = 64
+
+    def __init__(self, model: Path) -> None:
+        import onnx
+
+        network = onnx.load(model)
+        made = {name: node for node in network.graph.node for name in node.output}
+        names = []
+        for stride in (8, 16, 32):
+            name = f"cls_{stride}"
+            # A head is two convolutions, then the sigmoid of what was laid out in a row.
+            for kind in ("Sigmoid", "Reshape", "Transpose", "Conv", "Conv"):
+                if name not in made or made[name].op_type != kind:
+                    raise ValueError(
+                        f"{model}: no head of YuNet ends in cls_{stride}; give the published file"
+                    )
+                name = made[name].input[0]
+            names.append(name)
+        for name in names:
+            network.graph.output.append(
+                onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            network.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self._names = [*names, *(f"{kind}_{stride}" for stride in (8, 16, 32) for kind in ("cls", "obj"))]
+        self._size = int(self._session.get_inputs()[0].shape[2])
+
+    def look(self, rgb: NDArray[np.uint8]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Per stride the features [64, H / stride, W / stride] and the score [H / stride, W / stride].
+
+        ``rgb`` is uint8 [H, W, 3]; sides are multiples of 32 and no longer than the network's input.
+        """
+        height, width = rgb.shape[:2]
+        blob = np.zeros((1, 3, self._size, self._size), np.float32)
+        blob[0, :, :height, :width] = rgb[:, :, ::-1].transpose(2, 0, 1)
+        *maps, c8, o8, c16, o16, c32, o32 = self._session.run(self._names, {"input": blob})
+        found = []
+        for stride, features, cls, obj in zip((8, 16, 32), maps, (c8, c16, c32), (o8, o16, o32), strict=True):
+            side = self._size // stride
+            score = np.sqrt(np.clip(cls[0, :, 0], 0, 1) * np.clip(obj[0, :, 0], 0, 1)).reshape(side, side)
+            rows, columns = height // stride, width // stride
+            found.append((features[0, :, :rows, :columns], score[:rows, :columns]))
+        return found
