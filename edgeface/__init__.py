@@ -34,12 +34,27 @@ The way of one frame::
        face.parsing.to_frame((frame.height, frame.width))  # uint8 [H, W], 0 outside the face's box
        face.parsing.as_scheme("lapa", lossy=True)  # other label schemes, see edgeface.labels
 
+5. What really ran is in the result, too: ``result.ran["landmarks"]`` names the backend, its delegate and what
+   was left on the CPU; ``result.degraded`` tells that the CPU stood in for a lost accelerator. The command
+   `edgeface devices` says what this machine has, what is chosen and why; ``strict=True`` refuses to fall
+   back.
+
+A stream of frames is more than its frames: faces keep their number, are followed rather than found, and do
+not tremble; of a camera that is faster than the analysis, the newest frame counts::
+
+    with edgeface.open_camera(0) as camera, edgeface.FaceAnalyzer() as analyzer:
+        tracker = edgeface.FaceTracker(analyzer)
+        with edgeface.Stream(camera, tracker.update) as stream:
+            for moment in stream:
+                for track in moment.result.tracks:
+                    print(track.id, track.face.bbox, track.expression, track.facing, moment.age_ns)
+
 Every error that leaves this package is an `EdgeFaceError` that names the input and the mend (see
 `edgeface.errors`). Code that uses EdgeFace can be tested without a model: `ScriptedBackend` answers what it
 is told to.
 
 Importing this package loads none of its parts; each name loads what it needs when it is first used, and so do
-the modules `edgeface.labels`, `edgeface.geometry` and `edgeface.render`.
+the modules `edgeface.labels`, `edgeface.geometry`, `edgeface.render` and `edgeface.camera`.
 """
 
 from __future__ import annotations
@@ -48,24 +63,35 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeface import camera as camera
     from edgeface import geometry as geometry
     from edgeface import labels as labels
     from edgeface import render as render
     from edgeface.analyzer import FaceAnalyzer
     from edgeface.backends.scripted import ScriptedBackend
     from edgeface.bundle import Bundle
+    from edgeface.camera import open_camera
     from edgeface.errors import (
         ArgumentError,
         BundleError,
         CameraError,
         ConversionError,
+        DeviceCrashedError,
         DeviceError,
+        DeviceHungError,
         EdgeFaceError,
         FrameError,
         ServiceError,
     )
     from edgeface.frame import Frame, ImageLimits, decode_image, read_image
-    from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap
+    from edgeface.known import TrackSettings
+    from edgeface.measures import Openness
+    from edgeface.pose import HeadPose
+    from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap, Ran
+    from edgeface.smoothing import OneEuro
+    from edgeface.stream import Moment, Stream
+    from edgeface.tracking import FaceTracker
+    from edgeface.tracks import Track, TrackEvent, TrackResult
 
 __version__ = "0.2.0"
 
@@ -76,21 +102,35 @@ __all__ = [
     "BundleError",
     "CameraError",
     "ConversionError",
+    "DeviceCrashedError",
     "DeviceError",
+    "DeviceHungError",
     "EdgeFaceError",
     "Expression",
     "Face",
     "FaceAnalyzer",
+    "FaceTracker",
     "Frame",
     "FrameError",
     "FrameResult",
+    "HeadPose",
     "ImageLimits",
     "Landmarks",
+    "Moment",
+    "OneEuro",
+    "Openness",
     "ParsingMap",
+    "Ran",
     "ScriptedBackend",
     "ServiceError",
+    "Stream",
+    "Track",
+    "TrackEvent",
+    "TrackResult",
+    "TrackSettings",
     "__version__",
     "decode_image",
+    "open_camera",
     "read_image",
 ]
 
@@ -100,11 +140,19 @@ _HOME = {
     "Bundle": "edgeface.bundle",
     **dict.fromkeys(("Frame", "ImageLimits", "decode_image", "read_image"), "edgeface.frame"),
     **dict.fromkeys(
-        ("BBox", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap"), "edgeface.results"
+        ("BBox", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap", "Ran"), "edgeface.results"
     ),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "edgeface.errors"),
+    "open_camera": "edgeface.camera",
+    **dict.fromkeys(("Moment", "Stream"), "edgeface.stream"),
+    "FaceTracker": "edgeface.tracking",
+    "TrackSettings": "edgeface.known",
+    **dict.fromkeys(("Track", "TrackEvent", "TrackResult"), "edgeface.tracks"),
+    "OneEuro": "edgeface.smoothing",
+    "HeadPose": "edgeface.pose",
+    "Openness": "edgeface.measures",
 }
-_MODULES = ("geometry", "labels", "render")
+_MODULES = ("camera", "geometry", "labels", "render")
 
 
 def __getattr__(name: str) -> object:

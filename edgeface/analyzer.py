@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from edgeface.backends.base import Backend, Session, select
+from edgeface.backends.base import Backend, Ran, Session, Tensors, create
 from edgeface.bundle import Bundle, ModelSpec
+from edgeface.choice import Choice, choose, taken
 from edgeface.errors import ArgumentError, DeviceError
 from edgeface.frame import Frame
 from edgeface.geometry import roll_from_keypoints
@@ -54,14 +55,18 @@ class FaceAnalyzer:
         tasks: any of ``"landmarks"``, ``"parsing"``, ``"expression"``; none means boxes and keypoints only.
         max_faces: at most this many faces per frame, the largest ones; None: as many as the detector gives.
         threads: threads per model. One is the fastest for networks this small on most boards.
-        backend: ``"auto"``, the name of a backend, or a `Backend`.
+        backend: ``"auto"`` for the fastest of this machine that answers rightly, with the CPU behind it; or
+            the name of a backend ("onnx:cuda", "isolated:litert"), or a `Backend`, which then runs alone.
         bundle: the models: None for the built-in ones, a path, or a loaded `Bundle`.
         min_score: least score of a face, in place of the one that the detector was tuned with.
+        strict: refuse every silent fallback with a `DeviceError`: a backend that is present and fails, the
+            CPU in place of a lost accelerator, operators that an accelerator leaves on the CPU, LiteRT
+            without its fast kernels.
 
     Raises:
         ArgumentError: an argument is unknown or out of range.
         BundleError: the bundle is damaged, foreign, or has no model for a task.
-        DeviceError: no backend can open these models.
+        DeviceError: no backend can open these models, or ``strict`` forbids what would run.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class FaceAnalyzer:
         backend: str | Backend = "auto",
         bundle: Bundle | str | os.PathLike[str] | None = None,
         min_score: float | None = None,
+        strict: bool = False,
     ) -> None:
         self._tasks = _checked_tasks(tasks)
         self._max_faces = None if max_faces is None else _checked_count("max_faces", max_faces, 100_000)
@@ -83,7 +89,8 @@ class FaceAnalyzer:
         # Without a detector the bundle still serves callers who bring their own boxes.
         detector = self._bundle.models.get("detection")
         self._specs: dict[str, ModelSpec] = {**({"detection": detector} if detector else {}), **specs}
-        self._backend = _selected(backend, frozenset(spec.format for spec in self._specs.values()))
+        self._strict = bool(strict)
+        self._choice = self._chosen(backend)
         self._detection = DetectionHead(detector, least) if detector else None
         self._heads = {task: _HEADS[task](spec) for task, spec in specs.items()}
         self._sessions: dict[str, Session] = {}
@@ -112,10 +119,11 @@ class FaceAnalyzer:
                 raise DeviceError("the analyzer is closed; make a new one")
             start = perf_counter_ns()
             timings: dict[str, int] = {}
-            found = self._detect(frame.rgb, timings) if given is None else given
+            ran: dict[str, Ran] = {}
+            found = self._detect(frame.rgb, timings, ran) if given is None else given
             if self._max_faces is not None:
                 found = heapq.nlargest(self._max_faces, found, key=lambda face: face.bbox.area)
-            faces = self._describe_faces(frame.rgb, found, timings)
+            faces = self._describe_faces(frame.rgb, found, timings, ran)
             timings["total"] = perf_counter_ns() - start
         return FrameResult(
             faces=faces,
@@ -124,14 +132,26 @@ class FaceAnalyzer:
             timings=timings,
             source=frame.source,
             timestamp_ns=frame.timestamp_ns,
-            backend=self._backend.name,
+            backend=self._choice.backend.name,
+            ran=ran,
         )
 
     def describe(self) -> dict[str, Any]:
-        """What runs: backend, threads, bundle, and the artifact and digest of each model, as plain values."""
+        """What runs, as plain values: backend and why, threads, bundle, and each model with its digest.
+
+        ``ran`` of a model says what really ran it the last time; None before its first frame.
+        """
         digests = {artifact.name: artifact.sha256 for artifact in self._bundle.artifacts}
+        backend = self._choice.backend
+        # Another thread may be opening a model.
+        sessions = dict(self._sessions)
+        models = {task: spec.for_formats(backend.formats) for task, spec in self._specs.items()}
         return {
-            "backend": self._backend.name,
+            "backend": backend.name,
+            "why": self._choice.reason,
+            "spare": None if self._choice.spare is None else self._choice.spare.name,
+            "lost": self._choice.health.reason or None,
+            "strict": self._strict,
             "threads": self._threads,
             "tasks": list(self._tasks),
             "bundle": {name: getattr(self._bundle, name) for name in ("name", "version", "digest", "source")},
@@ -141,8 +161,9 @@ class FaceAnalyzer:
                     "sha256": digests[spec.artifact],
                     "precision": spec.precision,
                     "input": list(spec.input.shape),
+                    "ran": self._told(sessions[task], task).to_dict() if task in sessions else None,
                 }
-                for task, spec in self._specs.items()
+                for task, spec in models.items()
             },
         }
 
@@ -161,40 +182,72 @@ class FaceAnalyzer:
     ) -> None:
         self.close()
 
-    def _detect(self, rgb: NDArray[np.uint8], timings: dict[str, int]) -> list[Face]:
+    def _detect(self, rgb: NDArray[np.uint8], timings: dict[str, int], ran: dict[str, Ran]) -> list[Face]:
         if self._detection is None:
             self._bundle.model("detection")  # raises: names the bundle and what it has
             raise DeviceError("the detector is missing")
         start = perf_counter_ns()
         tensors, fit = self._detection.prepare(rgb)
-        found = self._detection.decode(self._session("detection").run(tensors), fit)
+        found = self._detection.decode(self._run("detection", tensors, ran), fit)
         timings["detection"] = perf_counter_ns() - start
         return [_face(detection) for detection in found]
 
     def _describe_faces(
-        self, rgb: NDArray[np.uint8], faces: list[Face], timings: dict[str, int]
+        self, rgb: NDArray[np.uint8], faces: list[Face], timings: dict[str, int], ran: dict[str, Ran]
     ) -> tuple[Face, ...]:
         outputs: list[dict[str, Any]] = [{} for _ in faces]
         # Task by task, not face by face: each network's weights stay in the cache for all the faces.
         for task, head in self._heads.items() if faces else ():
             start = perf_counter_ns()
-            session = self._session(task)
             for face, results in zip(faces, outputs, strict=True):
                 tensors, crop = head.prepare(rgb, face.bbox, face.roll or 0.0)
-                results[task] = head.decode(session.run(tensors), crop)
+                results[task] = head.decode(self._run(task, tensors, ran), crop)
             timings[task] = perf_counter_ns() - start
         return tuple(
             Face(bbox=face.bbox, roll=face.roll, keypoints=face.keypoints, **results)
             for face, results in zip(faces, outputs, strict=True)
         )
 
+    def _run(self, task: str, tensors: Tensors, ran: dict[str, Ran]) -> dict[str, NDArray[Any]]:
+        """Run a model and note what really ran it; of several faces, the one that was degraded."""
+        session = self._session(task)
+        outputs = session.run(tensors)
+        told = self._told(session, task)
+        if task not in ran or told.degraded:
+            ran[task] = told
+        return outputs
+
     def _session(self, task: str) -> Session:
         session = self._sessions.get(task)
         if session is None:
-            spec = self._specs[task]
-            session = self._backend.open(spec, self._bundle.artifact(spec.artifact), self._threads)
+            session = self._choice.open(self._specs[task], self._bundle, self._threads)
+            fallback = _fallback(self._told(session, task)) if self._strict else ""
+            if fallback:
+                session.close()
+                raise DeviceError(f"model {task!r}: {fallback}; mend that, or allow it with strict=False")
             self._sessions[task] = session
         return session
+
+    def _told(self, session: Session, task: str) -> Ran:
+        # A session of somebody who wrapped one before there was `ran` says nothing: then it is only known who
+        # opened it.
+        told: Ran | None = getattr(session, "ran", None)
+        backend = self._choice.backend.name
+        return told or Ran(backend, precision=self._specs[task].precision, threads=self._threads)
+
+    def _chosen(self, backend: object) -> Choice:
+        specs = tuple(self._specs.values())
+        if isinstance(backend, str):
+            if backend == "auto":
+                return choose(specs, self._bundle, self._threads, strict=self._strict)
+            return taken(create(backend), specs)
+        if isinstance(backend, type):
+            raise ArgumentError(
+                f"backend is the class {backend.__name__} itself; pass {backend.__name__}(...)"
+            )
+        if not isinstance(backend, Backend):
+            raise ArgumentError(f"backend must be a name or a Backend, not {type(backend).__name__}")
+        return taken(backend, specs)
 
 
 def _face(detection: Detection) -> Face:
@@ -265,15 +318,12 @@ def _loaded(bundle: object) -> Bundle:
     return Bundle.load(bundle)
 
 
-def _selected(backend: str | Backend, formats: frozenset[str]) -> Backend:
-    if isinstance(backend, str):
-        return select(backend, formats)
-    if isinstance(backend, type):
-        raise ArgumentError(f"backend is the class {backend.__name__} itself; pass {backend.__name__}(...)")
-    if not isinstance(backend, Backend):
-        raise ArgumentError(f"backend must be a name or a Backend, not {type(backend).__name__}")
-    if not formats <= backend.formats:
-        raise DeviceError(
-            f"backend {backend.name!r} cannot open models of the formats {sorted(formats - backend.formats)}"
-        )
-    return backend
+def _fallback(ran: Ran) -> str:
+    """How less than what was asked for runs a model; empty when nothing was given up."""
+    if ran.degraded:
+        return "the accelerator cannot open it and the CPU stood in"
+    if ran.cpu_operators:
+        return f"{ran.backend} left {ran.cpu_operators} operators on the CPU"
+    if ran.backend.rpartition(":")[2] == "litert" and ran.delegate is None:
+        return "LiteRT runs without XNNPACK, its fast kernels; is /sys mounted?"
+    return ""

@@ -47,7 +47,6 @@ _VERSION = 1
 _PREFIX = struct.Struct("<IQ")
 _START = len(_MAGIC) + _PREFIX.size + hashlib.sha256().digest_size
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _REINSTALL = "reinstall the package or fetch the bundle again"
 
 
@@ -302,15 +301,13 @@ def _parse_artifacts(value: object, limits: BundleLimits) -> tuple[Artifact, ...
     for index, item in enumerate(value):
         section = Section(item, f"header.artifacts[{index}]")
         artifact = Artifact(
-            section.text("name"), section.integer("size", 0, limits.max_bytes), section.text("sha256")
+            section.text("name"), section.integer("size", 0, limits.max_bytes), section.digest("sha256")
         )
         section.done()
         if not _NAME.fullmatch(artifact.name) or ".." in artifact.name:
             raise section.fail(
                 "name", "lower-case letters, digits, '.', '_' and '-', at most 64, without '..'"
             )
-        if not _SHA256.fullmatch(artifact.sha256):
-            raise section.fail("sha256", "64 hexadecimal digits")
         artifacts.append(artifact)
     if len({artifact.name for artifact in artifacts}) != len(artifacts):
         raise BundleError("header.artifacts: two artifacts have the same name")
@@ -326,6 +323,9 @@ def _parse_models(value: object, contents: Mapping[str, bytes]) -> dict[str, Mod
             raise BundleError(f"models.{task}.task: says {spec.task!r}")
         if spec.artifact not in contents:
             raise BundleError(f"models.{task}.artifact: the bundle holds no artifact {spec.artifact!a}")
+        for name, artifact in spec.variants.items():
+            if artifact not in contents:
+                raise BundleError(f"models.{task}.variants.{name}: the bundle holds no artifact {artifact!a}")
         models[spec.task] = spec
     return models
 

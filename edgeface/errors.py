@@ -8,6 +8,8 @@
     +-- ConversionError         a label conversion that would lose information and was not asked to
     +-- BundleError             the model bundle: damaged, foreign, incomplete
     +-- DeviceError             the accelerator or its runtime: missing, lost, refusing a model
+    |   +-- DeviceHungError     it gave no answer within its deadline; its process was ended
+    |   +-- DeviceCrashedError  native code ended the process that it was isolated in
     +-- CameraError             the camera: absent, unplugged, silent
     +-- ServiceError            the kiosk service: address in use, not allowed, shutting down
 
@@ -22,7 +24,9 @@ __all__ = [
     "BundleError",
     "CameraError",
     "ConversionError",
+    "DeviceCrashedError",
     "DeviceError",
+    "DeviceHungError",
     "EdgeFaceError",
     "FrameError",
     "ServiceError",
@@ -51,6 +55,14 @@ class BundleError(EdgeFaceError):
 
 class DeviceError(EdgeFaceError):
     """The accelerator or its runtime is missing, was lost, or refuses a model."""
+
+
+class DeviceHungError(DeviceError):
+    """An isolated runtime gave no answer within its deadline; its process was ended and will be replaced."""
+
+
+class DeviceCrashedError(DeviceError):
+    """The process of an isolated runtime ended by itself: a native crash, or somebody killed it."""
 
 
 class CameraError(EdgeFaceError):

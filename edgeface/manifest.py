@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgeface.errors import BundleError
 __all__ = ["CropSpec", "InputSpec", "ModelSpec", "OutputSpec", "Section", "parse_model"]
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,31}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
 # What turns an RGB byte into the stored value: an int8 tensor holds pixel - 128, a uint8 tensor the pixel
 # itself.
@@ -82,7 +83,12 @@ class CropSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model of a bundle, as the header describes it. ``head`` is read by the head of the task."""
+    """One model of a bundle, as the header describes it. ``head`` is read by the head of the task.
+
+    ``variants`` are further artifacts of the same student, by format, with the same tensors: a backend that
+    opens none of ``format`` gets one of them. ``golden`` is the `edgeface.golden.golden_digest` of the
+    outputs on x86-64 and ARM CPUs; None in a bundle that was packed without it.
+    """
 
     task: str
     artifact: str
@@ -96,6 +102,28 @@ class ModelSpec:
     metrics: Mapping[str, float] = field(default_factory=dict)
     licence: str = ""
     description: str = ""
+    variants: Mapping[str, str] = field(default_factory=dict)
+    golden: str | None = None
+
+    @property
+    def formats(self) -> frozenset[str]:
+        """The formats in which the bundle holds this student."""
+        return frozenset({self.format, *self.variants})
+
+    def for_formats(self, formats: frozenset[str]) -> ModelSpec:
+        """This model with an artifact in one of ``formats``; its own format goes first, then by name.
+
+        Raises:
+            BundleError: the bundle holds the student in none of them.
+        """
+        if self.format in formats:
+            return self
+        for name in sorted(formats & set(self.variants)):
+            return replace(self, format=name, artifact=self.variants[name])
+        raise BundleError(
+            f"models.{self.task}: the bundle holds the formats {sorted(self.formats)}, none of "
+            f"{sorted(formats)}; use a bundle that was packed for this backend"
+        )
 
     def output(self, name: str) -> OutputSpec:
         """The output called ``name``.
@@ -163,6 +191,13 @@ class Section:
         value = self.take(key)
         if not isinstance(value, str) or not _WORD.fullmatch(value):
             raise self.fail(key, "a short lower-case name")
+        return value
+
+    def digest(self, key: str) -> str:
+        """A SHA-256 in hexadecimal."""
+        value = self.take(key)
+        if not isinstance(value, str) or not _SHA256.fullmatch(value):
+            raise self.fail(key, "64 hexadecimal digits")
         return value
 
     def number(self, key: str, low: float, high: float, default: object = ...) -> float:
@@ -235,6 +270,8 @@ def parse_model(value: object, path: str) -> ModelSpec:
         metrics=MappingProxyType({key: metrics.number(key, -1e12, 1e12) for key in metrics.names()}),
         licence=section.text("licence", ""),
         description=section.text("description", ""),
+        variants=_parse_variants(section.take("variants", {}), f"{path}.variants"),
+        golden=None if section.take("golden", None) is None else section.digest("golden"),
     )
     section.done()
     for what, values in (
@@ -243,7 +280,17 @@ def parse_model(value: object, path: str) -> ModelSpec:
     ):
         if len(set(values)) != len(values):
             raise BundleError(f"{path}.outputs: two outputs have the same {what}")
+    if spec.format in spec.variants:
+        raise BundleError(f"{path}.variants: {spec.format!r} is the model's own format already")
     return spec
+
+
+def _parse_variants(value: object, path: str) -> Mapping[str, str]:
+    section = Section(value, path)
+    for name in section.names():
+        if not _WORD.fullmatch(name):
+            raise BundleError(f"{path}: {_short(name)} is no format; use a short lower-case name")
+    return MappingProxyType({name: section.text(name) for name in section.names()})
 
 
 def _parse_input(value: object, path: str) -> InputSpec:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["BBox", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap"]
+__all__ = ["BBox", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap", "Ran"]
 
 SCHEMA = "edgeface.frame/1"
 
@@ -372,6 +372,33 @@ class Face(_Result):
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What really ran a model, as the runtime says it; not what was asked for.
+
+    Attributes:
+        backend: Name of the backend, as `FaceAnalyzer` takes it: "litert", "isolated:onnx".
+        delegate: What the runtime handed the graph to ("XNNPACK", "CUDAExecutionProvider"); None: to nothing,
+            its own plain kernels ran.
+        cpu_operators: How many operators an accelerator left on the CPU; None: no accelerator is used, or
+            the runtime does not tell.
+        precision: Of the arithmetic: "int8", "float16".
+        threads: Threads per run on the CPU.
+        degraded: The accelerator was lost and the CPU stood in.
+    """
+
+    backend: str
+    delegate: str | None = None
+    cpu_operators: int | None = None
+    precision: str = "int8"
+    threads: int = 1
+    degraded: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult(_Result):
     """All faces of one frame.
@@ -384,7 +411,8 @@ class FrameResult(_Result):
             "total". A model is opened by the first frame that needs it, and counts there.
         source: Where the frame came from, as the frame says it.
         timestamp_ns: Monotonic time of the frame.
-        backend: Name of the backend that ran the models.
+        backend: Name of the backend that was chosen for the models.
+        ran: What really ran each model: "detection", "landmarks", ... (those that ran).
     """
 
     faces: tuple[Face, ...]
@@ -394,11 +422,18 @@ class FrameResult(_Result):
     source: str = ""
     timestamp_ns: int = 0
     backend: str = ""
+    ran: Mapping[str, Ran] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         largest_first = tuple(sorted(self.faces, key=lambda face: -face.bbox.area))
         object.__setattr__(self, "faces", largest_first)
         object.__setattr__(self, "timings", MappingProxyType(dict(self.timings)))
+        object.__setattr__(self, "ran", MappingProxyType(dict(self.ran)))
+
+    @property
+    def degraded(self) -> bool:
+        """True if the CPU stood in for a lost accelerator in this frame; the faces are right, only slower."""
+        return any(ran.degraded for ran in self.ran.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the frame as JSON values that follow ``edgeface/schema.json``."""
@@ -409,6 +444,8 @@ class FrameResult(_Result):
             "width": self.width,
             "height": self.height,
             "backend": self.backend,
+            "degraded": self.degraded,
+            "ran": {task: ran.to_dict() for task, ran in self.ran.items()},
             "timings_ns": dict(self.timings),
             "faces": [face.to_dict() for face in self.faces],
         }

@@ -22,6 +22,7 @@ from edgeface import Bundle
 from .card import HEADLINES, Facts, write_card
 from .convert import ExportError
 from .datasets import lfpw
+from .onnx_export import export_onnx
 from .pack import Exported, Student, build_bundle, export_student
 from .provenance import digest
 from .splits import parts
@@ -103,10 +104,19 @@ def _network(recipe: dict[str, Any]) -> nn.Module:
     return DetectionNet(student["widths"], student["blocks"], int(student["neck"]))
 
 
-def build(recipes: Sequence[Path], data: Path, labels: Path, weights: Path, metrics: Path) -> bytes:
+def build(
+    recipes: Sequence[Path],
+    data: Path,
+    labels: Path,
+    weights: Path,
+    metrics: Path,
+    *,
+    with_onnx: bool = False,
+) -> bytes:
     """The bundle of the recipes' students.
 
     Figures come from ``metrics`` and the ``curves.json`` beside it (both by ``evaluate``), if they are there.
+    ``with_onnx`` adds each student as the ONNX file that TensorRT takes (S8S8), for the runtime's `onnx`.
 
     Raises:
         TermsError: a recipe or a card claims more than the terms of data and teachers give.
@@ -120,12 +130,16 @@ def build(recipes: Sequence[Path], data: Path, labels: Path, weights: Path, metr
         lessons = load_task(source.recipe, data, labels)
         trained = load_trained(source.recipe, weights / f"{name}.npz")
         network = deployed(trained)
+        calibration = list(lessons.calibration(int(deploy["calibration"])))
         exported = export_student(
             network,
             type(network).outputs,
-            lessons.calibration(int(deploy["calibration"])),
+            calibration,
             min_sqnr_db=float(deploy.get("min_sqnr_db", 10.0)),
         )
+        if with_onnx:
+            onnx = export_onnx(network, type(network).outputs, calibration).s8s8
+            exported = replace(exported, variants={"onnx": onnx})
         facts = source, weights / f"{name}.npz", metrics_of.get(name, {}), curves_of.get(name, {})
         student = _describe(lessons, trained, exported, *facts)
         if "false_per_window" in deploy:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeface import Bundle
+from edgeface.edgetpu_compiler import CompilerReport, compile_model
 
-from . import edgetpu, edgetpu_compiler
+from . import edgetpu
 
 __all__ = ["Verdict", "read_networks", "verdict"]
 
@@ -21,7 +22,7 @@ class Verdict:
 
     name: str
     predicted: edgetpu.EdgeTpuReport
-    compiled: edgetpu_compiler.CompilerReport | None
+    compiled: CompilerReport | None
 
     @property
     def fully_mapped(self) -> bool:
@@ -81,9 +82,10 @@ def verdict(name: str, tflite: bytes, compiler: Path | None = None) -> Verdict:
     """Predict how ``tflite`` maps, and compile it where a compiler is given.
 
     Raises:
-        ExportError: it is no TFLite file, or the compiler does not run.
+        ExportError: it is no TFLite file.
+        DeviceError: the compiler does not run, or prints what is no report.
     """
-    compiled = None if compiler is None else edgetpu_compiler.compile_model(compiler, tflite)
+    compiled = None if compiler is None else compile_model(compiler, tflite)[0]
     return Verdict(name, edgetpu.check(tflite), compiled)
 
 

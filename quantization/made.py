@@ -80,8 +80,9 @@ class Made:
 
     def check(self) -> None:
         """Writes what an Edge TPU would take of the .tflite."""
+        from edgeface.edgetpu_compiler import find_compiler
+
         from .check import verdict
-        from .edgetpu_compiler import find_compiler
 
         found = verdict(self.tflite, (self.folder / self.tflite).read_bytes(), find_compiler())
         write_json(self.folder / "check.json", found.to_dict())

@@ -3,13 +3,16 @@
 :func:`export_student` runs convert -> calibrate -> canonicalise -> Edge TPU check and compares what came
 out with the module that went in, output by output, because a converter is free to reorder outputs and a
 quantiser to ruin one. :func:`build_bundle` puts the files, their manifest entries and their model cards
-into the single file that ``edgeface.Bundle`` verifies before it parses.
+into the single file that ``edgeface.Bundle`` verifies before it parses. What only the workshop can say goes
+with them: LiteRT's answer to the known question, by which a device judges its accelerators, and how many
+operators an Edge TPU would leave to the CPU.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,7 +24,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeface import Bundle
-from edgeface.manifest import InputSpec, OutputSpec
+from edgeface.backends import Backend, Ran
+from edgeface.backends.litert import LiteRTBackend
+from edgeface.backends.onnx import OnnxBackend
+from edgeface.edgetpu_compiler import ON_CPU
+from edgeface.golden import agrees, golden_digest, golden_input
+from edgeface.manifest import InputSpec, ModelSpec, OutputSpec, parse_model
 from quantization import edgetpu
 from quantization.calibrate import INPUT_HIGH, INPUT_LOW, INPUT_SCALE, to_int8_tflite
 from quantization.canonical import canonicalise
@@ -43,6 +51,8 @@ class Exported:
     sqnr_db: Mapping[str, float]
     """Signal over quantisation noise per output, dB, against the module on calibration frames."""
     edgetpu: edgetpu.EdgeTpuReport
+    variants: Mapping[str, bytes] = field(default_factory=dict)
+    """The same student in other formats, by their names in the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +78,20 @@ class Student:
         """Name of the network's file inside the bundle."""
         return f"{self.task}.int8.tflite"
 
+    @property
+    def variants(self) -> dict[str, str]:
+        """Names of the network's files in other formats, by format."""
+        return {format_: f"{self.task}.int8.{format_}" for format_ in self.exported.variants}
+
     def manifest(self) -> dict[str, Any]:
-        """The manifest entry of this student, as plain JSON values."""
-        image = self.exported.input
-        return {
+        """The manifest entry of this student, as plain JSON values.
+
+        Raises:
+            ExportError: LiteRT has no fast kernels here, whose answer is the one to keep, or the ONNX file
+                answers otherwise.
+        """
+        image, report = self.exported.input, self.exported.edgetpu
+        entry = {
             "task": self.task,
             "artifact": self.artifact,
             "format": "tflite",
@@ -81,10 +101,12 @@ class Student:
             "crop": dict(self.crop) if self.crop is not None else None,
             "head": dict(self.head),
             "labels": self.labels,
-            "metrics": dict(self.metrics),
+            "metrics": {**self.metrics, ON_CPU: len(report.operators) - report.mapped},
             "licence": self.licence,
             "description": self.description,
+            "variants": self.variants,
         }
+        return entry | {"golden": _golden(entry, self.exported)}
 
 
 def export_student(
@@ -145,9 +167,10 @@ def student_of(bundle: Bundle, task: str) -> Student:
     """A student out of a finished bundle, to be put into another."""
     spec = bundle.model(task)
     tflite = bundle.artifact(spec.artifact)
+    variants = {format_: bundle.artifact(name) for format_, name in spec.variants.items()}
     return Student(
         task=task,
-        exported=Exported(tflite, spec.input, spec.outputs, {}, edgetpu.check(tflite)),
+        exported=Exported(tflite, spec.input, spec.outputs, {}, edgetpu.check(tflite), variants),
         crop=None if spec.crop is None else asdict(spec.crop),
         head=spec.head,
         labels=spec.labels,
@@ -164,7 +187,7 @@ def build_bundle(
     """Assemble the bundle file: one verified header, then every network and model card.
 
     Raises:
-        ExportError: two students claim one task.
+        ExportError: two students claim one task, or from :meth:`Student.manifest`.
     """
     from edgeface.bundle import encode_bundle
 
@@ -177,6 +200,7 @@ def build_bundle(
         models[student.task] = student.manifest()
         cards[student.task] = f"{student.task}.md"
         artifacts[student.artifact] = student.exported.tflite
+        artifacts |= {student.variants[name]: file for name, file in student.exported.variants.items()}
         artifacts[cards[student.task]] = student.card.encode()
     header = {
         "name": name,
@@ -187,6 +211,36 @@ def build_bundle(
         "cards": cards,
     }
     return encode_bundle(header, artifacts)
+
+
+def _golden(entry: Mapping[str, Any], exported: Exported) -> str:
+    """Digest of the answer of LiteRT's fast kernels, which is the same to the bit on x86-64 and on ARM.
+
+    The ONNX file must agree with it as far as a device demands that of an accelerator.
+    """
+    spec = parse_model(json.loads(json.dumps(entry)), f"models.{entry['task']}")  # as a device reads it
+    ran, answer = _asked(LiteRTBackend(), spec, exported.tflite)
+    if ran.delegate is None:
+        raise ExportError(
+            "LiteRT runs without XNNPACK here, and its plain kernels round otherwise: is /sys mounted?"
+        )
+    if "onnx" in exported.variants:
+        _, other = _asked(OnnxBackend(), spec.for_formats(OnnxBackend.formats), exported.variants["onnx"])
+        if not agrees(spec, other, answer):
+            raise ExportError(
+                f"the ONNX file of '{spec.task}' answers the known question otherwise than the .tflite, so "
+                "that devices would refuse it: give more varied calibration frames"
+            )
+    return golden_digest(spec, answer)
+
+
+def _asked(backend: Backend, spec: ModelSpec, artifact: bytes) -> tuple[Ran, Mapping[str, NDArray[Any]]]:
+    session = backend.open(spec, artifact, threads=1)
+    try:
+        answer = session.run(golden_input(spec))
+        return session.ran, answer
+    finally:
+        session.close()
 
 
 def _nchw(frame: NDArray[np.float32]) -> torch.Tensor:

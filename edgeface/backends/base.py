@@ -3,24 +3,57 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import os
+import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, runtime_checkable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeface.errors import ArgumentError, DeviceError
+from edgeface.errors import ArgumentError, DeviceError, EdgeFaceError
+from edgeface.results import Ran
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from edgeface.bundle import ModelSpec
 
-__all__ = ["Backend", "Session", "Tensors", "check_inputs", "select"]
+__all__ = [
+    "Backend",
+    "Ran",
+    "Session",
+    "Tensors",
+    "check_inputs",
+    "create",
+    "installed",
+    "known",
+    "select",
+]
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 """Named tensors as the model stores them (quantised, batch axis included)."""
 
-# Name -> module with a `create()` that returns the backend. In the order in which "auto" tries them.
-_MODULES = {"litert": "edgeface.backends.litert"}
+# Name -> module with a `create()`, or a `create(option)`, that returns the backend.
+_MODULES = {
+    "litert": "edgeface.backends.litert",
+    "edgetpu": "edgeface.backends.edgetpu",
+    "onnx": "edgeface.backends.onnx",
+}
+# What "auto" looks at, in this order, with the formats: a backend that has nothing to open is not imported.
+_FORMATS = {
+    "litert": frozenset({"tflite"}),
+    "edgetpu": frozenset({"edgetpu"}),
+    "onnx": frozenset({"onnx"}),
+    "onnx:cuda": frozenset({"onnx"}),
+    "onnx:tensorrt": frozenset({"onnx"}),
+}
+# These hold another backend and are asked for by name alone: "isolated:onnx".
+_AROUND = {"isolated": "edgeface.backends.isolated"}
+_GROUP = "edgeface.backends"
 
 
 @runtime_checkable
@@ -42,13 +75,27 @@ class Session(Protocol):
             is closed.
         """
 
+    @property
+    def ran(self) -> Ran:
+        """What really runs this model, once it has run; before that, what is known from opening it."""
+
     def close(self) -> None:
         """Give the model's memory back. Closing twice is allowed."""
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """A runtime that opens models of some artifact formats."""
+    """A runtime that opens models of some artifact formats.
+
+    The function ``create`` of its module makes it, quickly: no import of the runtime, no opening of a device.
+    Where the machine plainly lacks something (the runtime's package, its library, the device) ``create``
+    raises a `DeviceError` that names it with the mend. It may take an option, what stands after the colon of
+    ``backend="edgetpu:usb:0"``.
+
+    One that builds something for minutes when it opens a model for the first time has two more methods:
+    ``ready(artifact) -> bool`` tells, quickly, whether that was done, and ``forget(artifact)`` deletes it.
+    ``"auto"`` then waits for `edgeface models warmup`.
+    """
 
     @property
     def name(self) -> str:
@@ -67,22 +114,112 @@ class Backend(Protocol):
         """
 
 
+def known(formats: frozenset[str] | None = None) -> tuple[str, ...]:
+    """The names of all backends, those of other distributions last; not all of them work on this machine.
+
+    With ``formats``, those alone that may open one of them.
+    """
+    own = [name for name, opened in _FORMATS.items() if formats is None or opened & formats]
+    return (*own, *sorted(set(_entry_points()) - {*_MODULES, *_AROUND, "auto"}))
+
+
+def create(name: str) -> Backend:
+    """The backend called ``name``: one of `known`, or ``isolated`` around one, with an option after a colon.
+
+    Raises:
+        ArgumentError: there is no backend of that name, or it takes no option.
+        DeviceError: the machine lacks what the backend needs, or another distribution's backend is broken.
+    """
+    head, _, option = name.partition(":")
+    if head in _MODULES or head in _AROUND:
+        factory: Any = importlib.import_module((_MODULES | _AROUND)[head]).create
+    else:
+        entry = _entry_points().get(head)
+        if entry is None:
+            raise ArgumentError(f"backend {name!r}: unknown; choose 'auto' or one of {list(known())}")
+        factory = _loaded(entry)
+    if option and not inspect.signature(factory).parameters:
+        raise ArgumentError(f"backend {name!r}: takes no option; write {head!r}")
+    try:
+        backend = factory(option) if option else factory()
+    except EdgeFaceError:
+        raise
+    except Exception as error:  # code of other people: whatever it raises becomes one typed error here
+        raise DeviceError(f"backend {name!r}: failed to start ({error!r}); ask its makers") from error
+    if not isinstance(backend, Backend):
+        raise DeviceError(f"backend {name!r}: its create() gave a {type(backend).__name__}; ask its makers")
+    return backend
+
+
 def select(name: str, formats: frozenset[str]) -> Backend:
     """The backend called ``name``, or with ``"auto"`` the first one that opens all the given ``formats``.
 
     Raises:
         ArgumentError: there is no backend of that name.
-        DeviceError: none opens these formats.
+        DeviceError: none opens these formats, or the machine lacks what the named one needs.
     """
-    if name != "auto" and name not in _MODULES:
-        raise ArgumentError(f"backend {name!r}: unknown; choose 'auto' or one of {sorted(_MODULES)}")
-    for candidate in _MODULES if name == "auto" else (name,):
-        backend = cast("Backend", importlib.import_module(_MODULES[candidate]).create())
+    missing = []
+    for candidate in known(formats) if name == "auto" else (name,):
+        try:
+            backend = create(candidate)
+        except DeviceError as error:
+            if name != "auto":
+                raise
+            missing.append(str(error))
+            continue
         if formats <= backend.formats:
             return backend
-    raise DeviceError(
-        f"backend {name!r}: cannot open models of the formats {sorted(formats)}; use another bundle"
-    )
+    reason = "; ".join(["use another bundle", *missing])
+    raise DeviceError(f"backend {name!r}: cannot open models of the formats {sorted(formats)}; {reason}")
+
+
+def installed() -> tuple[tuple[str, str], ...]:
+    """Every installed distribution as (name-version, folder), sorted; it changes whenever one is installed.
+
+    A listing of folders, because `importlib.metadata` alone takes a tenth of the time to the first result.
+    """
+    found: set[tuple[str, str]] = set()
+    ending = ".dist-info"
+    for folder in map(os.fspath, sys.path):
+        try:
+            names = os.listdir(folder or os.curdir)  # noqa: PTH208  a quarter of the time of pathlib's
+        except OSError:  # an entry of sys.path may be an archive, or nothing
+            continue
+        found.update((name.removesuffix(ending), folder) for name in names if name.endswith(ending))
+    return tuple(sorted(found))
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    """The backends of other distributions, as they were when this process first asked."""
+    return _entry_points_on(tuple(map(os.fspath, sys.path)))
+
+
+@lru_cache(maxsize=1)
+def _entry_points_on(_path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    # Most machines have none and pay for no `importlib.metadata`.
+    for name, folder in installed():
+        try:
+            text = Path(folder, f"{name}.dist-info", "entry_points.txt").read_bytes()
+        except OSError:  # most distributions have none
+            continue
+        if f"[{_GROUP}]".encode() in text:
+            from importlib.metadata import entry_points
+
+            return {entry.name: entry for entry in entry_points(group=_GROUP)}
+    return {}
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    try:
+        value = entry.load()
+    except Exception as error:  # an import runs code of other people
+        raise DeviceError(
+            f"backend {entry.name!r}: {entry.value} cannot be loaded ({error!r}); reinstall its distribution"
+        ) from error
+    factory = getattr(value, "create", value)
+    if not callable(factory):
+        raise DeviceError(f"backend {entry.name!r}: {entry.value} has no create(); ask its makers")
+    return factory
 
 
 def check_inputs(spec: ModelSpec, tensors: Tensors) -> NDArray[Any]:

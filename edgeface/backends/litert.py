@@ -7,23 +7,23 @@ the interpreter's memory would change under their reader and forbid the next run
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import TYPE_CHECKING, Any
 
-from edgeface.backends.base import Tensors, check_inputs
-from edgeface.errors import BundleError, DeviceError
+from edgeface.backends.base import Ran, Tensors, check_inputs
+from edgeface.backends.tflite_graph import check_graph
+from edgeface.errors import DeviceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgeface.bundle import InputSpec, ModelSpec, OutputSpec
+    from edgeface.bundle import ModelSpec
 
 __all__ = ["LiteRTBackend", "LiteRTSession", "create"]
 
 
 class LiteRTBackend:
-    """Opens ``tflite`` artifacts with ``ai_edge_litert``."""
+    """Opens ``tflite`` artifacts with ``ai_edge_litert``, or ``tflite_runtime`` where only that is there."""
 
     name = "litert"
     formats = frozenset({"tflite"})
@@ -37,23 +37,24 @@ class LiteRTSession:
     """One interpreter behind a lock."""
 
     def __init__(self, spec: ModelSpec, artifact: bytes, threads: int) -> None:
-        # Imported here: reading a bundle or listing models must not cost the runtime's import.
         try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise DeviceError("LiteRT is not installed; run: pip install ai-edge-litert") from error
-        try:
-            interpreter = Interpreter(model_content=artifact, num_threads=threads)
+            interpreter = _interpreter_class()(model_content=artifact, num_threads=threads)
             interpreter.allocate_tensors()
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise DeviceError(f"artifact '{spec.artifact}': LiteRT cannot open it ({error})") from error
-        _check_graph(spec, inputs, outputs)
+        check_graph(spec, inputs, outputs)
         self._spec = spec
         self._lock = threading.Lock()
         self._interpreter: Any = interpreter
         self._input: int = inputs[0]["index"]
         self._outputs: list[tuple[str, int]] = [(o.name, outputs[o.index]["index"]) for o in spec.outputs]
+        self._ran = Ran("litert", _delegate(interpreter), precision=spec.precision, threads=threads)
+
+    @property
+    def ran(self) -> Ran:
+        """What runs the model; with no delegate it is LiteRT's plain and much slower kernels."""
+        return self._ran
 
     def run(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
         """Run once; see `edgeface.backends.base.Session.run`."""
@@ -80,26 +81,25 @@ def create() -> LiteRTBackend:
     return LiteRTBackend()
 
 
-def _check_graph(spec: ModelSpec, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-    """Refuse a graph other than the header's: decoding with another scale would be quietly wrong."""
-    if len(inputs) != 1:
-        raise BundleError(f"artifact '{spec.artifact}': has {len(inputs)} inputs, edgeface feeds one")
-    _check_tensor(spec, spec.input, inputs[0])
-    for output in spec.outputs:
-        if output.index >= len(outputs):
-            raise BundleError(
-                f"artifact '{spec.artifact}': has {len(outputs)} outputs, none at {output.index}"
-            )
-        _check_tensor(spec, output, outputs[output.index])
+def _interpreter_class() -> Any:
+    # Imported here: reading a bundle or listing models must not cost the runtime's import.
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as missing:
+        try:  # the last one with wheels for 32-bit ARM
+            from tflite_runtime.interpreter import Interpreter as OlderInterpreter
+        except ImportError:
+            raise DeviceError(
+                "LiteRT is not installed; run: pip install ai-edge-litert (on 32-bit ARM: tflite-runtime)"
+            ) from missing
+        return OlderInterpreter
+    return Interpreter
 
 
-def _check_tensor(spec: ModelSpec, wanted: InputSpec | OutputSpec, got: dict[str, Any]) -> None:
-    scale, zero_point = got["quantization"]
-    shape, dtype = tuple(int(side) for side in got["shape"]), got["dtype"].__name__
-    same_scale = math.isclose(scale, wanted.scale, rel_tol=1e-5) and zero_point == wanted.zero_point
-    if shape != wanted.shape or dtype != wanted.dtype or not same_scale:
-        raise BundleError(
-            f"artifact '{spec.artifact}': tensor {wanted.name!r} is {dtype} {list(shape)} with scale "
-            f"{scale:.6g} and zero point {zero_point}; the header says {wanted.dtype} {list(wanted.shape)}, "
-            f"{wanted.scale:.6g} and {wanted.zero_point}; pack the bundle again"
-        )
+def _delegate(interpreter: Any) -> str | None:
+    """XNNPACK, if it took a part of the graph: LiteRT drops it in silence where cpuinfo cannot read /sys.
+
+    LiteRT appends the nodes of a delegate to the graph's own, and lists no operators in its public API.
+    """
+    graph = interpreter._interpreter
+    return "XNNPACK" if graph.NodeName(graph.NumNodes() - 1) == "DELEGATE" else None

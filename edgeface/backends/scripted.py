@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeface.backends.base import Tensors, check_inputs
+from edgeface.backends.base import Ran, Tensors, check_inputs
 from edgeface.errors import ArgumentError, DeviceError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ScriptedBackend:
         self._scripts = dict(scripts)
         self.opened: list[str] = []
 
-    def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> ScriptedSession:  # noqa: ARG002  the signature of every backend
+    def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> ScriptedSession:  # noqa: ARG002  no artifact is needed
         """Start playing; the artifact is not looked at.
 
         Raises:
@@ -63,18 +63,24 @@ class ScriptedBackend:
                 f"ScriptedBackend: no script for the task {spec.task!r}; add scripts[{spec.task!r}]"
             )
         self.opened.append(spec.task)
-        return ScriptedSession(spec, self._scripts[spec.task])
+        return ScriptedSession(spec, self._scripts[spec.task], threads)
 
 
 class ScriptedSession:
     """One script being played. ``calls`` counts the runs."""
 
-    def __init__(self, spec: ModelSpec, script: Script) -> None:
+    def __init__(self, spec: ModelSpec, script: Script, threads: int = 1) -> None:
         self._spec = spec
+        self._ran = Ran("scripted", precision=spec.precision, threads=threads)
         self._script = script
         self._lock = threading.Lock()
         self._closed = False
         self.calls = 0
+
+    @property
+    def ran(self) -> Ran:
+        """A script, on no device at all."""
+        return self._ran
 
     def run(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
         """Play the outputs; see `edgeface.backends.base.Session.run`.

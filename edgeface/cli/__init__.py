@@ -1,4 +1,4 @@
-"""The command line: `edgeface analyze` and `edgeface models`.
+"""The command line: `edgeface analyze`, `edgeface models` and `edgeface devices`.
 
 This file declares the options and turns every way to end into an exit code; the commands load their parts
 when they run, so that `--help` is instant on the smallest board.
@@ -35,6 +35,14 @@ Exit codes:
   5    something could not be written
   70   internal fault, please report it
   130  interrupted; what was written is complete
+"""
+_COMPILE_EXIT_CODES = """\b
+Exit codes:
+  0    everything maps to the Edge TPU
+  2    the command line is wrong
+  3    some operators stay on the CPU; the bundle was written all the same
+  4    the bundle of models or the compiler is at fault
+  5    the new bundle could not be written
 """
 
 
@@ -92,6 +100,10 @@ _bundle_option = click.option(
     help="Models other than the built-in ones: a bundle file, not a link to one.",
 )
 
+_threads_option = click.option(
+    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."
+)
+
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
@@ -128,9 +140,7 @@ def cli() -> None:
     metavar="NAMES",
     help="What to find in each face; none for boxes alone.",
 )
-@click.option(
-    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."
-)
+@_threads_option
 @click.option("--max-faces", type=click.IntRange(1), metavar="N", help="Keep only the N largest faces.")
 @click.option(
     "--min-score",
@@ -138,6 +148,14 @@ def cli() -> None:
     metavar="S",
     help="Least score of a face, in place of the detector's own.",
 )
+@click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What runs the models: a name that `edgeface devices` lists.",
+)
+@click.option("--strict", is_flag=True, help="Fail where a slower device would quietly stand in.")
 @_bundle_option
 @click.option(
     "--recursive/--no-recursive", default=True, show_default=True, help="Search folders below a folder."
@@ -159,23 +177,96 @@ def _analyze(json_: str | None, **options: Any) -> int:
     return run(Request(json=json_, **options))
 
 
-@cli.command("models", epilog=_EXIT_CODES)
+@cli.group(
+    "models", invoke_without_command=True, subcommand_metavar="[COMMAND] [ARGS]...", epilog=_EXIT_CODES
+)
 @click.option("--card", metavar="TASK", help="Print the model card of one task.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print all there is to know as JSON (edgeface.models/1)."
 )
 @_bundle_option
-def _models(card: str | None, as_json: bool, bundle: Path | None) -> int:
+@click.pass_context
+def _models(context: click.Context, card: str | None, as_json: bool, bundle: Path | None) -> int:
     """List the models that are built in.
 
     Each with its size, SHA-256, licence and measured quality; --card tells how one was made and may be used.
+    The commands below prepare them for an accelerator.
     """
+    command = context.invoked_subcommand
+    if command is not None:
+        if card is not None or as_json or bundle is not None:
+            raise click.UsageError(
+                f"--card and --json belong to the list alone; write --bundle behind {command}", context
+            )
+        return 0
     from edgeface.cli.models import card_text, show
 
     if card is None:
         show(bundle, as_json)
     else:
         click.echo(card_text(bundle, card))
+    return 0
+
+
+@_models.command("warmup", epilog=_EXIT_CODES)
+@click.option(
+    "--backend",
+    default="onnx:tensorrt",
+    show_default=True,
+    metavar="NAME",
+    help="What opens the models: a name that `edgeface devices` lists.",
+)
+@click.option("--rebuild", is_flag=True, help="Delete what was built before.")
+@_threads_option
+@_bundle_option
+def _warmup(backend: str, rebuild: bool, threads: int, bundle: Path | None) -> int:
+    """Open every model once, so that nothing is left to build later.
+
+    TensorRT builds an engine for each model, which takes minutes on a Jetson; engines are kept in the cache
+    folder (EDGEFACE_CACHE, or edgeface in XDG_CACHE_HOME or ~/.cache). Other backends are merely tried.
+    """
+    from edgeface.cli.warmup import warm_up
+
+    warm_up(bundle, backend, threads, rebuild=rebuild)
+    return 0
+
+
+@_models.command("compile", epilog=_COMPILE_EXIT_CODES)
+@click.option("--target", type=click.Choice(["edgetpu"]), required=True, help="What to compile for.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help="The new bundle; it must not exist.",
+)
+@_bundle_option
+def _compile(target: str, out: Path, bundle: Path | None) -> int:  # noqa: ARG001  there is one target
+    """Compile the models for an Edge TPU, into a bundle of both forms.
+
+    Needs Google's edgetpu_compiler on PATH, a program for x86-64 Debian and Ubuntu; the new bundle is then
+    copied to the device. Without it, what the bundle itself knows of an Edge TPU is told.
+    """
+    from edgeface.cli.compile import compile_bundle
+
+    return compile_bundle(bundle, out)
+
+
+@cli.command("devices", epilog=_EXIT_CODES)
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON (edgeface.devices/1).")
+@click.option("--again", is_flag=True, help="Measure anew, whatever is remembered.")
+@_threads_option
+@_bundle_option
+def _devices(as_json: bool, again: bool, threads: int, bundle: Path | None) -> int:
+    """Tell what can run the models here, what is chosen, and why.
+
+    Where several backends open the models, each answers a known question, in a process of its own; who
+    answers wrongly, crashes or hangs is refused, and the fastest of the others is taken. That is remembered
+    in the cache folder (EDGEFACE_CACHE, or edgeface in XDG_CACHE_HOME or ~/.cache).
+    """
+    from edgeface.cli.devices import show
+
+    show(bundle, as_json, again, threads)
     return 0
 
 

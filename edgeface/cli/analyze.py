@@ -46,6 +46,8 @@ class Request:
     threads: int
     max_faces: int | None
     min_score: float | None
+    backend: str
+    strict: bool
     bundle: Path | None
     recursive: bool
     quiet: bool
@@ -94,6 +96,8 @@ class _Job:
                     asked.tasks,
                     max_faces=asked.max_faces,
                     threads=asked.threads,
+                    backend=asked.backend,
+                    strict=asked.strict,
                     bundle=asked.bundle,
                     min_score=asked.min_score,
                 )

@@ -53,6 +53,7 @@ def listing(bundle: Bundle) -> dict[str, Any]:
                 "size": artifact.size,
                 "sha256": artifact.sha256,
                 "format": spec.format,
+                "variants": dict(spec.variants),
                 "precision": spec.precision,
                 "input": list(spec.input.shape),
                 "labels": spec.labels,

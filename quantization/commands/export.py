@@ -92,10 +92,10 @@ def check(context: click.Context, model: Path, as_json: bool) -> None:
     Asks edgetpu_compiler too where that is on PATH. Exit code 1 if anything stays on the CPU.
     """
     from edgeface import EdgeFaceError
+    from edgeface.edgetpu_compiler import find_compiler
 
     from ..check import read_networks, verdict
     from ..convert import ExportError
-    from ..edgetpu_compiler import find_compiler
 
     compiler = find_compiler()
     try:
@@ -195,13 +195,18 @@ def parity(
 @options.weights
 @options.file_out(options.BUNDLE, "The bundle to write.")
 @options.only_tasks
-def pack(data: Path, labels: Path, weights: Path, out: Path, tasks: tuple[str, ...]) -> None:
+@click.option(
+    "--with", "formats", multiple=True, type=click.Choice(["onnx"]), help="Each student in this format, too."
+)
+def pack(
+    data: Path, labels: Path, weights: Path, out: Path, tasks: tuple[str, ...], formats: tuple[str, ...]
+) -> None:
     """Quantise the trained weights and write the bundle."""
     from ..build import build
 
     try:
         recipes = [RECIPES / f"{task}.toml" for task in tasks or TASKS]
-        content = build(recipes, data, labels, weights, options.METRICS)
+        content = build(recipes, data, labels, weights, options.METRICS, with_onnx="onnx" in formats)
     except (TermsError, CardError) as error:
         raise click.ClickException(str(error)) from error
     write_bytes(out, content)

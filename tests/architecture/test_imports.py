@@ -21,7 +21,7 @@ _WHERE_USED = {"onnxruntime", "picamera2", "starlette", "rich", "matplotlib"}
 _TRAINING_OR_NETWORK = {"torch", "tensorflow", "onnx", "jax", "quantization", "requests", "urllib3", "ssl"}
 _NOT_AT_IMPORT = _WHERE_USED | _TRAINING_OR_NETWORK | {"cv2", "ai_edge_litert", "click", "PIL", "socket"}
 
-_OWN = {"edgeface", "tests", "benchmarks", "quantization"}  # in the checkout
+_OWN = {"edgeface", "tests", "benchmarks", "firmware", "quantization"}  # in the checkout
 
 # Distributions whose module has another name.
 _IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "ai-edge-litert": "ai_edge_litert"}

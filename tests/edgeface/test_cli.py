@@ -8,7 +8,6 @@ import pty
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -49,7 +48,11 @@ def scripted(monkeypatch):
     def play(**scripts):
         filled = {task: {} for task in ("detection", "landmarks", "parsing", "expression")} | scripts
         backend = edgeface.ScriptedBackend(filled)
-        monkeypatch.setattr(analyzer, "FaceAnalyzer", partial(original, backend=backend))
+        monkeypatch.setattr(
+            analyzer,
+            "FaceAnalyzer",
+            lambda *arguments, **options: original(*arguments, **options | {"backend": backend}),
+        )
 
     play()
     return play

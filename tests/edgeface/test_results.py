@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import edgeface
 from edgeface.errors import ArgumentError, ConversionError
 from edgeface.labels import CELEBAMASK19, FER8, IBUG68
-from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap
+from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap, Ran
 
 SCHEMA = json.loads((Path(edgeface.__file__).parent / "schema.json").read_text())
 RANDOM = np.random.default_rng(11)
@@ -41,7 +41,8 @@ def whole_face(x: float = 10.0, side: float = 50.0) -> Face:
 def whole_result() -> FrameResult:
     faces = (whole_face(side=40.0), Face(BBox(5, 5, 90, 90)), whole_face(side=60.0))
     timings = {"detection": 4_000_000, "landmarks": 2_000_000, "total": 7_000_000}
-    return FrameResult(faces, 640, 480, timings, "people.jpg", 123, "litert")
+    ran = {"detection": Ran("npu", "imagination", 2), "landmarks": Ran("litert", "XNNPACK", degraded=True)}
+    return FrameResult(faces, 640, 480, timings, "people.jpg", 123, "npu", ran)
 
 
 def test_a_box_knows_its_measures() -> None:
@@ -278,7 +279,7 @@ def test_json_follows_the_schema_and_keeps_the_values() -> None:
     said = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     Draft202012Validator(SCHEMA).validate(said)
     assert said["schema"] == SCHEMA["properties"]["schema"]["const"] == "edgeface.frame/1"
-    assert (said["source"], said["timestamp_ns"], said["backend"]) == ("people.jpg", 123, "litert")
+    assert (said["source"], said["timestamp_ns"], said["backend"]) == ("people.jpg", 123, "npu")
     assert said["timings_ns"] == dict(result.timings)
     face, truth = said["faces"][1], result.faces[1]
     assert truth.landmarks is not None
@@ -295,15 +296,32 @@ def test_json_follows_the_schema_and_keeps_the_values() -> None:
     Draft202012Validator(SCHEMA).validate(FrameResult((), 640, 480).to_dict())
 
 
+def test_a_result_says_what_ran_and_whether_it_was_degraded() -> None:
+    result = whole_result()
+    assert result.degraded
+    assert result.to_dict()["degraded"] is True
+    assert result.to_dict()["ran"]["detection"]["cpu_operators"] == 2
+    assert not FrameResult((), 640, 480, ran={"detection": Ran("litert")}).degraded
+    assert not FrameResult((), 640, 480).degraded
+    assert pickle.loads(pickle.dumps(result)).ran == result.ran
+    with pytest.raises(TypeError):
+        result.ran["parsing"] = Ran("litert")  # type: ignore[index]
+
+
 def test_the_schema_describes_every_key_that_is_written() -> None:
     said = whole_result().to_dict()
     parts = {
         "face": said["faces"][1],
+        "ran": said["ran"]["landmarks"],
         "landmarks": said["faces"][1]["landmarks"],
         "parsing": said["faces"][1]["parsing"],
         "expression": said["faces"][1]["expression"],
     }
-    assert set(said) == set(SCHEMA["properties"]) == set(SCHEMA["required"])
+    assert set(said) == set(SCHEMA["properties"])
+    # These came later; a file of an earlier version still follows the schema.
+    assert set(SCHEMA["required"]) == set(said) - {"degraded", "ran"}
+    earlier = {key: value for key, value in said.items() if key in SCHEMA["required"]}
+    Draft202012Validator(SCHEMA).validate(earlier)
     for name, written in parts.items():
         described = SCHEMA["$defs"][name]
         assert set(written) == set(described["properties"]) == set(described["required"])

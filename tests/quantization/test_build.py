@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from edgeface import BBox, Bundle, FaceAnalyzer, read_image
+from edgeface.edgetpu_compiler import ON_CPU
 from quantization.build import _network, build, load_networks, score_threshold
 from quantization.convert import ExportError
 from quantization.pack import student_of
@@ -88,14 +90,48 @@ def test_the_bundle_says_what_the_recipes_and_the_training_say(built):
         assert "{" not in bundle.card(task)
     assert 0.3 <= bundle.model("expression").head["temperature"] <= 2.5
     assert np.array(bundle.model("landmarks").head["mean_shape"]).shape == (68, 2)
-    assert dict(bundle.model("expression").metrics) == {"accuracy": 0.8123, "ece": 0.02}
-    assert dict(bundle.model("landmarks").metrics) == {}
+    assert dict(bundle.model("expression").metrics) == {"accuracy": 0.8123, "ece": 0.02, ON_CPU: 0}
+    assert dict(bundle.model("landmarks").metrics) == {ON_CPU: 0}
     card = bundle.card("expression")
     assert re.search(r"\| accuracy +\| 81.23 % \| 82.00 % \|", card)
     assert re.search(r"\| calibration error, 15 bins +\| 2.00 % +\| - +\|", card)
     assert re.search(r"\| brightness dark +\| 12 +\| 75.00 % \| - +\|", card)
     assert "Not graded yet" in bundle.card("landmarks")
     assert bundle.licence == "weights: research only, see each model's card; code: Apache-2.0"
+
+
+def test_with_onnx_each_student_is_there_in_the_form_that_tensorrt_takes(built, miniature, repository):
+    from edgeface.backends.onnx import OnnxBackend
+    from quantization.onnx_graph import check_tensorrt
+
+    plain, root = built
+    with miniature.split():
+        content = build(
+            [root / "expression.toml"],
+            miniature.data,
+            miniature.labels,
+            root,
+            root / "metrics.json",
+            with_onnx=True,
+        )
+    bundle = Bundle.from_bytes(content)
+    spec, before = bundle.model("expression"), plain.model("expression")
+    assert spec.variants == {"onnx": "expression.int8.onnx"}
+    assert before.variants == {}
+    assert spec == replace(before, variants=spec.variants)
+    assert bundle.artifact(spec.artifact) == plain.artifact(before.artifact)
+    assert check_tensorrt(bundle.artifact("expression.int8.onnx")) == ()
+    assert student_of(bundle, "expression").manifest()["variants"] == spec.variants
+    photo = read_image(repository / "examples/astronaut.jpg")
+    boxes = [BBox(170, 50, 100, 120), BBox(20, 200, 80, 80)]
+    said = []
+    for backend in ("litert", OnnxBackend()):
+        with FaceAnalyzer(["expression"], bundle=bundle, backend=backend) as analyzer:
+            result = analyzer.analyze(photo, boxes)
+            assert result.ran["expression"].precision == "int8"
+            said.append([face.expression.scores for face in result.faces])
+    for one, other in zip(*said, strict=True):
+        assert max(abs(one[name] - other[name]) for name in one) < 0.1
 
 
 def test_the_card_names_the_files_it_is_about(built):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +11,17 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
+from edgeface.backends.litert import LiteRTBackend, LiteRTSession
 from edgeface.bundle import Bundle
+from edgeface.edgetpu_compiler import ON_CPU
+from edgeface.golden import golden_digest, golden_input
+from edgeface.results import Ran
 from quantization import pack
 from quantization.canonical import canonicalise
 from quantization.convert import ExportError, module_outputs
-from quantization.edgetpu import check
-from quantization.pack import Student, build_bundle, export_student
+from quantization.edgetpu import Problem, check
+from quantization.onnx_export import export_onnx
+from quantization.pack import Student, build_bundle, export_student, student_of
 
 pytestmark = pytest.mark.workshop
 
@@ -118,6 +126,51 @@ def test_a_bundle_reads_back_as_it_was_packed(exported):
     assert (spec.input, spec.outputs) == (exported.input, exported.outputs)
     assert spec.head["temperature"] == 1.0
     assert spec.metrics["accuracy"] == 0.5
+
+
+def test_a_bundle_holds_the_answer_to_the_known_question(exported):
+    """Twice the same one, and another for another network."""
+    data = build_bundle(
+        [student(exported)], name="test", version="1.0", created_by="a test", licence="Apache-2.0"
+    )
+    bundle = Bundle.from_bytes(data)
+    spec = bundle.model("expression")
+    session = LiteRTBackend().open(spec, bundle.artifact(spec.artifact), 1)
+    answer = session.run(golden_input(spec))
+    assert spec.golden == golden_digest(spec, answer)
+    answer["right"].flat[0] ^= 1
+    assert spec.golden != golden_digest(spec, answer)
+    again = student_of(bundle, "expression").manifest()
+    assert json.loads(json.dumps(again)) == student(exported).manifest()
+
+
+def test_without_fast_kernels_there_is_no_golden_answer(exported, monkeypatch):
+    monkeypatch.setattr(LiteRTSession, "ran", Ran("litert", None))
+    with pytest.raises(ExportError, match="without XNNPACK"):
+        student(exported).manifest()
+
+
+def test_an_onnx_file_that_answers_otherwise_is_not_packed(net, exported, frames):
+    def packed(files):
+        return student(dataclasses.replace(exported, variants={"onnx": files.u8s8})).manifest()
+
+    assert packed(export_onnx(net, NAMES, frames))["variants"] == {"onnx": "expression.int8.onnx"}
+    torch.manual_seed(1)
+    other = copy.deepcopy(net)
+    for weights in other.parameters():
+        nn.init.normal_(weights, std=0.2)
+    with pytest.raises(ExportError, match="ONNX file of 'expression' answers the known question otherwise"):
+        packed(export_onnx(other, NAMES, frames))
+
+
+def test_a_bundle_says_how_much_an_edge_tpu_leaves_to_the_cpu(exported, frames):
+    assert student(exported).manifest()["metrics"] == {"accuracy": 0.5, ON_CPU: 0}
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Hardswish(), nn.Conv2d(4, 4, 1))
+    partly = export_student(model, ["map"], frames, require_edgetpu=False)
+    assert student(partly).manifest()["metrics"][ON_CPU] == 2
+    refused = dataclasses.replace(partly.edgetpu, refusals=(Problem("of a newer version", "convert again"),))
+    whole = student(dataclasses.replace(partly, edgetpu=refused)).manifest()["metrics"][ON_CPU]
+    assert whole == len(partly.edgetpu.operators) == 3
 
 
 def test_two_students_for_one_task_are_refused(exported):

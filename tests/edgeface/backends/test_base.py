@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from edgeface.backends import Backend, Session, select
+from edgeface.backends import Backend, Session, base, create, known, select
 from edgeface.backends.litert import LiteRTBackend
 from edgeface.backends.scripted import ScriptedBackend
 from edgeface.bundle import Bundle
 from edgeface.errors import ArgumentError, DeviceError
+from tests import faulty
 from tests.bundles import TINY
 
 
@@ -37,3 +43,62 @@ def test_shipped_backends_keep_to_the_protocol(backend: Backend) -> None:
     session = backend.open(spec, bundle.artifact(spec.artifact), 1)
     assert isinstance(session, Session)
     session.close()
+
+
+@pytest.mark.parametrize("name", base._FORMATS)
+def test_the_table_of_formats_is_that_of_the_backends(name: str) -> None:
+    """The table spares an import; were it wrong, "auto" would overlook a backend."""
+    try:
+        backend = create(name)
+    except DeviceError as error:
+        pytest.skip(f"this machine lacks it: {error}")
+    assert backend.formats == base._FORMATS[name]
+
+
+def test_what_has_nothing_to_open_is_not_imported() -> None:
+    code = (
+        "import sys; from edgeface.backends import select; select('auto', frozenset({'tflite'})); "
+        "print([name for name in sys.modules if name in "
+        "('edgeface.backends.onnx', 'edgeface.backends.edgetpu', 'importlib.metadata', 'tempfile')])"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_backend_of_another_distribution_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "faulty" not in known()
+    with pytest.raises(ArgumentError, match="'faulty': unknown"):
+        create("faulty")
+    faulty.installed(tmp_path, monkeypatch)
+    assert known()[-1] == "faulty"
+    assert create("faulty").name == create("faulty:segv").name == "faulty"
+    with pytest.raises(DeviceError, match="no such device; plug it in"):
+        create("faulty:absent")
+    with pytest.raises(DeviceError, match=r"'faulty:broken': failed to start \(ZeroDivisionError"):
+        create("faulty:broken")
+    with pytest.raises(ArgumentError, match="'litert:fast': takes no option; write 'litert'"):
+        create("litert:fast")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("tests.nowhere", "cannot be loaded"),
+        ("tests.faulty:TRIGGER", "has no create"),
+        ("tests.faulty:expected", "failed to start"),
+        ("builtins:dict", "gave a dict"),
+    ],
+)
+def test_a_broken_distribution_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, said: str
+) -> None:
+    faulty.installed(tmp_path, monkeypatch)
+    points = tmp_path / "faulty-1.0.dist-info" / "entry_points.txt"
+    points.write_text(f"[edgeface.backends]\nfaulty = {value}\nlitert = {value}\n")
+    with pytest.raises(DeviceError, match=f"'faulty'.*{said}"):
+        create("faulty")
+    assert create("litert").name == "litert"  # nobody takes the place of a backend of the house
+    assert known().count("litert") == 1
+    assert select("auto", frozenset({"tflite"})).name == "litert"

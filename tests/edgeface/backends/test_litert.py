@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from edgeface.backends.litert import LiteRTBackend, LiteRTSession
 from edgeface.bundle import Bundle, ModelSpec
 from edgeface.errors import BundleError, DeviceError
+from edgeface.results import Ran
 from tests.bundles import TINY
 
 
@@ -119,6 +121,21 @@ def test_a_graph_other_than_the_headers_is_refused(bundle: Bundle) -> None:
     for change in other:
         with pytest.raises(BundleError, match=r"artifact 'landmarks\.int8\.tflite'"):
             LiteRTBackend().open(dataclasses.replace(spec, **change), bundle.artifact(spec.artifact), 1)
+
+
+def test_an_older_runtime_will_do(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ai_edge_litert import interpreter
+
+    wanted = open_task(bundle, "expression").run(noise(bundle.model("expression")))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    monkeypatch.setitem(sys.modules, "tflite_runtime", ModuleType("tflite_runtime"))
+    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", interpreter)
+    outputs = open_task(bundle, "expression").run(noise(bundle.model("expression")))
+    np.testing.assert_array_equal(outputs["logits"], wanted["logits"])
+
+
+def test_what_ran_is_told(bundle: Bundle) -> None:
+    assert open_task(bundle, "expression", 2).ran == Ran("litert", "XNNPACK", None, "int8", 2)
 
 
 def test_a_missing_runtime_names_the_mend(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,13 +12,19 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .convert import ExportError
+from edgeface.errors import DeviceError
 
-__all__ = ["CompiledOperator", "CompilerReport", "compile_model", "find_compiler", "parse_report"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ON_CPU", "CompiledOperator", "CompilerReport", "compile_model", "find_compiler", "parse_report"]
+
+ON_CPU = "edgetpu_on_cpu"
+"""The metric of a model in a bundle that says how many operators an Edge TPU leaves to the CPU."""
 
 _MAPPED = "Mapped to Edge TPU"
 _ROW = re.compile(r"^([\w-]+)[ \t]+(\d+)[ \t]+(\S.*?)[ \t\r]*$", re.MULTILINE)
@@ -39,6 +45,7 @@ class CompiledOperator:
 
     @property
     def mapped(self) -> bool:
+        """Whether these run on the Edge TPU."""
         return self.status == _MAPPED
 
 
@@ -66,6 +73,7 @@ class CompilerReport:
 
     @property
     def fully_mapped(self) -> bool:
+        """Whether the file compiled into one subgraph and leaves nothing to the CPU."""
         return self.refusal is None and self.subgraphs == 1 and bool(self.operators) and not self.on_cpu
 
     def summary(self) -> str:
@@ -86,45 +94,56 @@ def find_compiler() -> Path | None:
     return Path(found) if found else None
 
 
-def compile_model(compiler: Path, tflite: bytes) -> CompilerReport:
-    """Compile a file and throw the result away; its report is what is wanted.
+def compile_model(compiler: Path, tflite: bytes) -> tuple[CompilerReport, bytes | None]:
+    """Compile a .tflite file.
+
+    Returns:
+        The report, and the compiled file; None when the compiler refused.
 
     Raises:
-        ExportError: the compiler does not run, takes too long, or prints what is no report.
+        DeviceError: the compiler does not run, takes too long, prints what is no report, or says that it
+            compiled and writes nothing.
     """
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "model.tflite").write_bytes(tflite)
-        command = [str(compiler), "-s", "-o", folder, str(Path(folder) / "model.tflite")]
+        source = Path(folder) / "model.tflite"
+        source.write_bytes(tflite)
         try:
             done = subprocess.run(
-                command,
+                [str(compiler), "-s", "-o", folder, str(source)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                errors="replace",
                 timeout=_SECONDS,
                 check=False,
                 cwd=folder,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ExportError(f"{compiler} does not run: {error}") from error
-    return parse_report(done.stdout)
+            raise DeviceError(f"{compiler} does not run: {error}") from error
+        report = parse_report(done.stdout)
+        if report.refusal is not None:
+            return report, None
+        try:
+            return report, (Path(folder) / "model_edgetpu.tflite").read_bytes()
+        except OSError as error:
+            raise DeviceError(f"{compiler} says that it compiled, but wrote no file") from error
 
 
 def parse_report(text: str) -> CompilerReport:
     """Read what ``edgetpu_compiler -s`` printed.
 
     Raises:
-        ExportError: it is no report of the compiler.
+        DeviceError: it is no report of the compiler.
     """
     version = re.search(r"Edge TPU Compiler version (\S+)", text)
     if version is None:
-        raise ExportError(f"no report of edgetpu_compiler: {text.strip()[:200]!r}")
+        raise DeviceError(f"no report of edgetpu_compiler: {text.strip()[:200]!r}")
     compiled = "Model compiled successfully" in text
     subgraphs = re.search(r"^Number of Edge TPU subgraphs: (\d+)", text, re.MULTILINE)
     table = text.partition("\nOperator ")[2]
     operators = tuple(CompiledOperator(n, int(c), s) for n, c, s in _ROW.findall(table))
     if compiled and (subgraphs is None or not operators):
-        raise ExportError("edgetpu_compiler compiled the file, but its table of operators is missing")
+        raise DeviceError("edgetpu_compiler compiled the file, but its table of operators is missing")
     refused = _REFUSED.search(text)
     return CompilerReport(
         version.group(1),

@@ -1,0 +1,403 @@
+"""onnxruntime keeps to the seam: exact conversion, one provider or none, private engines, no telemetry."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from edgeface.backends.base import Backend, Session
+from edgeface.backends.onnx import OnnxBackend, OnnxSession, create
+from edgeface.backends.tensorrt import TensorRTOptions
+from edgeface.errors import ArgumentError, BundleError, DeviceError
+from tests.edgeface.backends.onnx_models import SPEC, expected, noise, student, tensor
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # this process imports it before the backend does
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra: pip install 'edgeface[onnx]'")
+
+
+def opened(artifact: bytes | None = None, threads: int = 1, **change: Any) -> OnnxSession:
+    return OnnxBackend().open(dataclasses.replace(SPEC, **change), artifact or student(), threads)
+
+
+@pytest.mark.parametrize("zero_point", [np.uint8(128), np.int8(0)], ids=["u8", "s8"])
+def test_stored_tensors_go_in_and_out_exactly(zero_point: Any) -> None:
+    """Not square, two number types, values that clip: a wrong layout or rounding shows."""
+    session = opened(student(zero_point))
+    for seed in range(8):
+        tensors = noise(seed)
+        outputs = session.run(tensors)
+        for name, wanted in expected(tensors["image"]).items():
+            np.testing.assert_array_equal(outputs[name], wanted)
+            assert outputs[name].dtype == wanted.dtype
+            assert outputs[name].flags.c_contiguous
+    assert {-128, 127} <= set(outputs["map"].ravel().tolist())
+
+
+def test_a_uint8_image_is_the_pixel_itself() -> None:
+    spec = dataclasses.replace(SPEC.input, dtype="uint8", zero_point=128, mean=0)
+    tensors = noise()
+    pixels = {"image": (tensors["image"].astype(np.int16) + 128).astype(np.uint8)}
+    np.testing.assert_array_equal(opened(input=spec).run(pixels)["map"], expected(tensors["image"])["map"])
+
+
+def test_halves_are_rounded_to_even() -> None:
+    """Steps of 1/64 from a grid of 1/128: every second value of the first channel is a half."""
+    image = np.zeros(SPEC.input.shape, np.int8)
+    image[0, ::2, ::2, 0] = np.arange(12).reshape(4, 3)
+    got = opened().run({"image": image})["map"][0, :, :, 0].ravel() - 3
+    assert got.tolist() == [0, 0, 1, 2, 2, 2, 3, 4, 4, 4, 5, 6]
+
+
+def test_what_ran_is_told() -> None:
+    session = opened(threads=2)
+    assert isinstance(session, Session)
+    ran = session.ran
+    assert (ran.backend, ran.delegate, ran.cpu_operators) == ("onnx", "CPUExecutionProvider", None)
+    assert (ran.precision, ran.threads) == ("int8", 2)
+    assert opened(student(grid=False)).ran.precision == "float32"
+
+
+def test_outputs_survive_the_next_run_and_a_closed_session_says_so() -> None:
+    session = opened()
+    first = session.run(noise())
+    kept = {name: value.copy() for name, value in first.items()}
+    session.run(noise(1))
+    for name, value in kept.items():
+        np.testing.assert_array_equal(first[name], value)
+    session.close()
+    session.close()
+    with pytest.raises(DeviceError, match="closed"):
+        session.run(noise())
+
+
+def test_wrong_inputs_are_typed() -> None:
+    session, good = opened(), noise()["image"]
+    for tensors in ({}, {"picture": good}, {"image": good[0]}, {"image": good.astype(np.float32)}):
+        with pytest.raises(DeviceError, match="model 'parsing'"):
+            session.run(tensors)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "message"),
+    [
+        (b"", "holds no graph"),
+        (b"not an ONNX file at all", "ONNX file"),
+        (student()[:-9], "cut short"),
+        (student(scale=1 / 255), "puts its image on uint8 with scale 0.00392"),
+        (student(np.uint8(0)), "zero point 0; the header says int8, 0.0078125 and 0"),
+        (student(image=(1, 3, 6, 8)), r"tensor\(float\) \[1, 3, 8, 6\] \(channel first\)"),
+        (student(names=("mask", "mean")), "has no output 'map'"),
+        (student(weight=tensor("w", np.zeros((4, 3, 1, 1), np.float32), b"\x70\x01")), "outside the file"),
+    ],
+)
+def test_a_file_other_than_the_headers_is_refused(artifact: bytes, message: str) -> None:
+    with pytest.raises(BundleError, match=message) as caught:
+        OnnxBackend().open(SPEC, artifact, 1)
+    assert "artifact 'parsing.onnx'" in str(caught.value)
+
+
+def test_a_graph_that_the_runtime_refuses_is_typed() -> None:
+    with pytest.raises(DeviceError, match=r"artifact 'parsing\.onnx': onnxruntime cannot open it on 'onnx'"):
+        opened(student().replace(b"GlobalAveragePool", b"GlobalAveragePoof"))
+
+
+def test_an_answer_that_is_no_number_is_an_error_and_not_a_result() -> None:
+    session = opened(student(divide=True))
+    with pytest.raises(DeviceError, match="no number in 'map'"):
+        session.run(noise())
+
+
+def test_devices_are_named_and_unknown_ones_refused() -> None:
+    assert isinstance(create(), Backend)
+    assert [OnnxBackend(device).name for device in ("cpu", "cuda", "tensorrt")] == [
+        "onnx",
+        "onnx:cuda",
+        "onnx:tensorrt",
+    ]
+    with pytest.raises(ArgumentError, match=r"'onnx:npu'.*choose from cpu, cuda, tensorrt"):
+        create("npu")
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_missing_provider_is_an_error_and_never_the_cpu(device: str, tmp_path: Path) -> None:
+    if len(onnxruntime.get_available_providers()) > 2:
+        pytest.skip("this onnxruntime has a GPU")
+    backend = OnnxBackend(device, TensorRTOptions(cache=tmp_path / "engines"))
+    with pytest.raises(DeviceError, match={"cuda": "CUDA", "tensorrt": "TensorRT"}[device]):
+        backend.open(SPEC, student(), 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_runtime_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(DeviceError, match=r"pip install 'edgeface\[onnx\]'"):
+        opened()
+
+
+class Listed:
+    """An onnxruntime that lists TensorRT and, as the real one does, goes on without what it cannot load."""
+
+    __version__ = "9.9"
+
+    def __init__(self, works: bool) -> None:
+        self.works, self.asked = works, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(onnxruntime, name)
+
+    def get_available_providers(self) -> list[str]:
+        return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def preload_dlls(self) -> None:
+        pass
+
+    def InferenceSession(self, artifact: bytes, options: Any, providers: Any, enable_fallback: int) -> Any:
+        self.asked = providers
+        assert enable_fallback == 0
+        session = onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
+        if self.works:
+            session.get_providers = self.get_available_providers
+        return session
+
+
+def with_listed(monkeypatch: pytest.MonkeyPatch, works: bool) -> Listed:
+    listed = Listed(works)
+    monkeypatch.setattr("edgeface.backends.onnx._runtime", lambda device: listed)
+    return listed
+
+
+def test_a_provider_that_is_listed_and_does_not_load_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_listed(monkeypatch, works=False)
+    backend = OnnxBackend("tensorrt", TensorRTOptions(cache=tmp_path))
+    with pytest.raises(DeviceError, match="lists TensorrtExecutionProvider but could not load it"):
+        backend.open(SPEC, student(), 1)
+
+
+def test_tensorrt_gets_its_folders_and_its_operators_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    listed = with_listed(monkeypatch, works=True)
+    backend = OnnxBackend("tensorrt", TensorRTOptions(cache=tmp_path / "a" / "b", dla_core=1, fp16=False))
+    session = backend.open(SPEC, student(), 1)
+    (name, options), *others = listed.asked
+    assert (name, others) == ("TensorrtExecutionProvider", ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    engines = Path(options.pop("trt_engine_cache_path"))
+    timings = Path(options.pop("trt_timing_cache_path"))
+    assert engines.is_dir()
+    assert engines.stat().st_mode & 0o777 == 0o700
+    assert (engines.parent, timings.name) == (timings, "onnxruntime-9.9")
+    assert options == {
+        "trt_engine_cache_enable": "True",
+        "trt_timing_cache_enable": "True",
+        "trt_fp16_enable": "False",
+        "trt_int8_enable": "True",
+        "trt_dla_enable": "True",
+        "trt_dla_core": "1",
+    }
+    # The stand-in runs everything on the CPU, and the session says so: it counts by the runtime's account.
+    assert session.ran.delegate == "TensorrtExecutionProvider"
+    assert session.ran.cpu_operators
+    assert session.ran.precision == "int8"
+    (engines / "one.engine").write_bytes(b"kept")
+    backend.forget(student())
+    assert not engines.exists()
+    backend.forget(student())
+
+
+def test_other_weights_get_other_engines(tmp_path: Path) -> None:
+    """onnxruntime itself tells engines apart by the graph's structure alone."""
+    options = TensorRTOptions(cache=tmp_path)
+    one, same = student(), student()
+    other = student(weight=tensor("w", np.ones((4, 3, 1, 1), np.float32)))
+    assert options.folders(one, "1")[0] == options.folders(same, "1")[0]
+    assert options.folders(one, "1")[0] != options.folders(other, "1")[0]
+    assert options.folders(one, "1")[0] != options.folders(one, "2")[0]
+    assert "trt_dla_enable" not in options.provider_options(one, "1")
+
+
+def test_a_model_is_ready_when_its_engine_is_kept(tmp_path: Path) -> None:
+    options = TensorRTOptions(cache=tmp_path)
+    backend = OnnxBackend("tensorrt", options)
+    assert OnnxBackend("cpu", options).ready(student())
+    engines = options.folders(student(), "1.22.0")[0]
+    assert not backend.ready(student())
+    engines.mkdir(parents=True)
+    assert not backend.ready(student())  # a build that was cut off
+    (engines / "kernel_sm87.engine").write_bytes(b"kept")
+    assert backend.ready(student())
+    assert not backend.ready(student(weight=tensor("w", np.ones((4, 3, 1, 1), np.float32))))
+    assert not OnnxBackend("tensorrt", TensorRTOptions(cache=tmp_path, dla_core=0)).ready(student())
+    assert not OnnxBackend("tensorrt", TensorRTOptions(cache=None)).ready(student())
+
+
+def test_a_folder_that_others_may_write_to_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_listed(monkeypatch, works=True)
+    options = TensorRTOptions(cache=tmp_path)
+    engines = options.folders(student(), "9.9")[0]
+    engines.mkdir(parents=True)
+    for place in (engines, engines.parent):
+        place.chmod(0o777)
+        with pytest.raises(DeviceError, match=rf"{place}: others can write to it.*chmod go-w {place}$"):
+            OnnxBackend("tensorrt", options).open(SPEC, student(), 1)
+        place.chmod(0o700)
+    OnnxBackend("tensorrt", options).open(SPEC, student(), 1).close()
+    blocked = TensorRTOptions(cache=Path(os.devnull) / "engines")
+    with pytest.raises(DeviceError, match=r"cannot be made.*EDGEFACE_CACHE"):
+        OnnxBackend("tensorrt", blocked).open(SPEC, student(), 1)
+
+
+def test_engines_lie_in_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGEFACE_CACHE", str(tmp_path))
+    assert TensorRTOptions().cache == tmp_path / "tensorrt"
+    with pytest.raises(DeviceError, match=r"no home folder.*EDGEFACE_CACHE"):
+        TensorRTOptions(cache=None).folders(b"", "1")
+
+
+def test_many_threads_get_what_one_gets() -> None:
+    session = opened()
+    frames = [noise(seed) for seed in range(6)]
+    wanted = [session.run(frame)["map"] for frame in frames]
+    wrong: list[int] = []
+
+    def work() -> None:
+        for _ in range(20):
+            for index, frame in enumerate(frames):
+                if (session.run(frame)["map"] != wanted[index]).any():
+                    wrong.append(index)
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+_COUNT = """
+import os, sys, time
+from edgeface.backends.onnx import OnnxBackend
+from tests.edgeface.backends.onnx_models import SPEC, noise, student
+backend = OnnxBackend()
+def threads(): return len(os.listdir("/proc/self/task"))
+backend.open(SPEC, student(), 1).run(noise())
+alone = threads()
+sessions = [backend.open(SPEC, student(), int(sys.argv[1])) for _ in range(3)]
+for session in sessions: session.run(noise())
+more = threads() - alone
+cpu = time.process_time()
+time.sleep(0.3)
+print(more, time.process_time() - cpu)
+"""
+
+
+def in_a_fresh_process(code: str, *arguments: str, **more: str) -> str:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")
+    }
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env=environment | more,
+        cwd=Path(__file__).parents[3],
+    )
+    return done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_are_obeyed_and_idle_ones_do_not_spin(threads: int) -> None:
+    more, busy = in_a_fresh_process(_COUNT, str(threads)).split()
+    assert int(more) == 3 * (threads - 1)
+    assert float(busy) < 0.05
+
+
+_SPY = """
+import builtins, os, sys
+real = builtins.__import__
+def spy(name, *rest, **more):
+    if name.partition(".")[0] == "onnxruntime" and "onnxruntime" not in sys.modules:
+        print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+    return real(name, *rest, **more)
+builtins.__import__ = spy
+import edgeface
+from edgeface.backends.onnx import OnnxBackend
+assert "onnxruntime" not in sys.modules
+from tests.edgeface.backends.onnx_models import SPEC, student
+OnnxBackend().open(SPEC, student(), 1)
+"""
+
+
+def test_telemetry_is_off_before_the_import_and_not_imported_with_edgeface() -> None:
+    assert in_a_fresh_process(_SPY) == "1\n"
+
+
+_WAIT = """
+import os, sys, time
+if sys.argv[1] == "bare":
+    import onnxruntime
+from edgeface.backends.onnx import OnnxBackend
+from tests.edgeface.backends.onnx_models import SPEC, noise, student
+if sys.argv[1] == "house":
+    OnnxBackend().open(SPEC, student(), 1).run(noise())
+time.sleep(20)
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("who", ["house", "bare"])
+def test_no_packet_leaves_by_strace(who: str, tmp_path: Path) -> None:
+    """`bare` is the control: onnxruntime imported without us looks for its makers' host within 10 s."""
+    trace = tmp_path / "trace"
+    environment = {name: v for name, v in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    command = ["strace", "-f", "-e", "trace=socket", "-o", str(trace), sys.executable, "-c", _WAIT, who]
+    subprocess.run(command, check=True, timeout=300, env=environment, cwd=Path(__file__).parents[3])
+    calls = [line for line in trace.read_text().splitlines() if "AF_INET" in line]
+    if who == "bare":
+        if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 29):
+            pytest.skip("this onnxruntime has no telemetry")
+        assert calls, "the trace sees nothing, so it proves nothing"
+    else:
+        assert calls == []
+
+
+@pytest.mark.soak
+def test_opening_and_closing_leaks_nothing_also_when_it_fails() -> None:
+    good, bad = student(), student().replace(b"GlobalAveragePool", b"GlobalAveragePoof")
+
+    def works() -> None:
+        session = opened(good)
+        session.run(noise())
+        session.close()
+
+    def fails() -> None:
+        with pytest.raises(DeviceError):
+            opened(bad)
+
+    process = psutil.Process()
+    for cycle in (works, fails):
+        for _ in range(1500):  # memory grows by less and less until then
+            cycle()
+        before = process.memory_info().rss, process.num_fds(), process.num_threads()
+        for _ in range(3000):
+            cycle()
+        assert process.memory_info().rss - before[0] <= 1 << 20
+        assert (process.num_fds(), process.num_threads()) == before[1:]

@@ -1,0 +1,80 @@
+"""`edgeface devices` tells what is here, what is chosen and why; `--json` tells the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeface import choice
+from edgeface.cli import main
+from tests import faulty
+from tests.bundles import TINY
+
+ARGUMENTS = ["devices", "--bundle", str(TINY)]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEFACE_CACHE", str(tmp_path / "cache"))
+
+
+def told(capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    assert main([*ARGUMENTS, "--json", *more]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_what_ran_is_shown_and_not_what_was_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(capsys, "--threads", "2")
+    assert (found["schema"], found["chosen"], found["spare"]) == ("edgeface.devices/1", "litert", None)
+    assert found["why"] == "no other backend here opens these models"
+    assert set(found["ran"]) == {"detection", "expression", "landmarks", "parsing"}
+    for ran in found["ran"].values():
+        assert (ran["backend"], ran["delegate"], ran["threads"]) == ("litert", "XNNPACK", 2)
+    candidates = {candidate["name"]: candidate for candidate in found["candidates"]}
+    assert set(candidates) >= {"litert", "edgetpu", "onnx", "onnx:cuda", "onnx:tensorrt"}
+    assert [name for name, candidate in candidates.items() if candidate["chosen"]] == ["litert"]
+    assert all(candidate["verdict"] for candidate in candidates.values())
+    assert main(ARGUMENTS) == 0
+    text = capsys.readouterr().out
+    assert found["device"] in text.splitlines()[0]
+    assert "chosen: litert: no other backend here opens these models" in text
+    assert "parsing: litert, XNNPACK, int8, 1 thread\n" in text
+    for candidate in candidates.values():
+        assert candidate["verdict"] in text
+
+
+def test_who_answers_wrongly_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty.installed(tmp_path, monkeypatch)
+    monkeypatch.setenv("EDGEFACE_FAULTY", "good")
+    found = told(capsys)
+    (refused,) = [candidate for candidate in found["candidates"] if candidate["refused"]]
+    assert refused["name"] == "faulty"
+    assert "answers wrongly" in refused["verdict"]
+    assert not found["remembered"]
+    monkeypatch.setattr(choice, "_measured", None)
+    assert told(capsys)["remembered"]
+
+
+def test_an_isolated_choice_shows_its_spare(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty.installed(tmp_path, monkeypatch)
+    monkeypatch.setenv("EDGEFACE_FAULTY", "honest")
+    quick = {name: choice.Candidate(name, True, s, "fine") for name, s in (("litert", 1.0), ("faulty", 0.1))}
+    monkeypatch.setattr(choice, "_measured", lambda *_: quick)
+    assert main(ARGUMENTS) == 0
+    text = capsys.readouterr().out
+    assert "chosen: isolated:faulty, with litert behind it: it is the fastest" in text
+    assert "landmarks: isolated:faulty, no delegate, int8, 1 thread" in text
+    assert "100.0  fine" in text
+
+
+def test_a_bundle_that_cannot_be_read_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "--bundle", "nowhere.bundle"]) == 4
+    assert "nowhere.bundle" in capsys.readouterr().err
