@@ -1,0 +1,8 @@
+"""ARM boards without the boards: what other machines run, run here under QEMU.
+
+- `roots`: Debian arm64 roots of two releases and aarch64 wheels for them, kept in a cache.
+- `guest`: a command in such a root under a chosen processor (`qemu-aarch64`): results, not speed.
+
+Needs Linux on x86-64, the rights of root (a container's are enough), `mmdebstrap`, and a network for what the
+cache lacks. `tests/device` and `benchmarks/arm_instructions` stand on it.
+"""
