@@ -16,19 +16,16 @@ import importlib.metadata
 import importlib.util
 import os
 import re
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeface.backends.base import Ran, Tensors, check_inputs
+from edgeface.backends.base import Ran
 from edgeface.backends.coral import Fault, not_re_enumerated, parse_device, preventing
 from edgeface.backends.delegate import DelegateFaultError, PluginDelegate
-from edgeface.backends.tflite_graph import check_graph
+from edgeface.backends.tflite_graph import InterpreterSession, runtime
 from edgeface.errors import BundleError, DeviceError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgeface.bundle import ModelSpec
 
 __all__ = ["EdgeTpuBackend", "EdgeTpuSession", "create"]
@@ -61,8 +58,10 @@ class EdgeTpuBackend:
         return EdgeTpuSession(spec, artifact, threads, self)
 
 
-class EdgeTpuSession:
-    """One interpreter with its delegate behind a lock."""
+class EdgeTpuSession(InterpreterSession):
+    """The file with its delegate; ``ran`` says how many operators the compiler left to the CPU."""
+
+    _failed = "the Edge TPU failed or was unplugged ({error}); plug it in again and open the model anew"
 
     def __init__(self, spec: ModelSpec, artifact: bytes, threads: int, backend: EdgeTpuBackend) -> None:
         if _CUSTOM_OP.encode() not in artifact:
@@ -73,7 +72,6 @@ class EdgeTpuSession:
         try:
             interpreter, self._delegate = _interpreted(artifact, threads, backend)
             interpreter.allocate_tensors()
-            inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         except DelegateFaultError as error:
             raise DeviceError(_explained(backend, error.fault)) from error
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:
@@ -81,44 +79,16 @@ class EdgeTpuSession:
                 f"artifact '{spec.artifact}': {backend.name!r} cannot open it ({error}); compile it with the "
                 "edgetpu_compiler that fits this libedgetpu"
             ) from error
-        check_graph(spec, inputs, outputs)
-        self._spec = spec
-        self._lock = threading.Lock()
-        self._interpreter: Any = interpreter
-        self._input: int = inputs[0]["index"]
-        self._outputs: list[tuple[str, int]] = [(o.name, outputs[o.index]["index"]) for o in spec.outputs]
         # pycoral's interpreter takes no number of threads and has one.
         used = 1 if self._delegate is None else threads
-        self._ran = Ran(backend.name, "libedgetpu", _left_on_cpu(interpreter), spec.precision, used)
-
-    @property
-    def ran(self) -> Ran:
-        """The Edge TPU, and how many operators the compiler left to the CPU."""
-        return self._ran
-
-    def run(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
-        """Run once; see `edgeface.backends.base.Session.run`."""
-        image = check_inputs(self._spec, tensors)
-        with self._lock:
-            interpreter = self._interpreter
-            if interpreter is None:
-                raise DeviceError(f"model {self._spec.task!r}: the session is closed")
-            try:
-                interpreter.set_tensor(self._input, image)
-                interpreter.invoke()
-                return {name: interpreter.get_tensor(index) for name, index in self._outputs}
-            except (RuntimeError, ValueError) as error:
-                raise DeviceError(
-                    f"model {self._spec.task!r}: the Edge TPU failed or was unplugged ({error}); plug it in "
-                    "again and open the model anew"
-                ) from error
+        ran = Ran(backend.name, "libedgetpu", _left_on_cpu(interpreter), spec.precision, used)
+        super().__init__(spec, interpreter, ran)
 
     def close(self) -> None:
         """Drop the interpreter, then its delegate; waits for a run in progress."""
-        with self._lock:
-            self._interpreter = None
-            if self._delegate is not None:
-                self._delegate.close()
+        super().close()
+        if self._delegate is not None:
+            self._delegate.close()
 
 
 def create(option: str = "") -> EdgeTpuBackend:
@@ -154,7 +124,7 @@ def _interpreted(artifact: bytes, threads: int, backend: EdgeTpuBackend) -> tupl
         from pycoral.utils.edgetpu import make_interpreter
 
         return make_interpreter(artifact, device=backend.device or None), None
-    distribution, interpreter = _runtime()
+    distribution, interpreter = runtime()
     version = tuple(map(int, re.findall(r"\d+", importlib.metadata.version(distribution))[:3]))
     options = {"device": backend.device} if backend.device else {}
     delegate = PluginDelegate(backend.library, options, (distribution, version))
@@ -173,24 +143,11 @@ def _pycoral() -> str | None:
     )
 
 
-def _runtime() -> tuple[str, Any]:
-    """The installed runtime's distribution and its interpreter; LiteRT before the older tflite-runtime."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as missing:
-        try:
-            from tflite_runtime.interpreter import Interpreter as OlderInterpreter
-        except ImportError:
-            raise DeviceError("LiteRT is not installed; run: pip install ai-edge-litert") from missing
-        return "tflite-runtime", OlderInterpreter
-    return "ai-edge-litert", Interpreter
-
-
 def _left_on_cpu(interpreter: Any) -> int | None:
     """Operators of the file that are not the compiler's own; a delegate's nodes come on top of these."""
-    graph = getattr(interpreter, "_interpreter", None)
+    graph: Any = getattr(interpreter, "_interpreter", None)
     try:
-        names = [graph.NodeName(index) for index in range(graph.NumNodes())]  # type: ignore[union-attr]
+        names = [graph.NodeName(index) for index in range(graph.NumNodes())]
     except AttributeError:  # a runtime that does not tell
         return None
     return sum(name not in (_CUSTOM_OP, "DELEGATE") for name in names)

@@ -1,16 +1,88 @@
-"""Whether the graph in an interpreter is the one that a bundle's header describes."""
+"""What the CPU's and the Edge TPU's backend share: a .tflite file in an interpreter of LiteRT or its elder.
+
+The graph in it must be the one that a bundle's header describes.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgeface.errors import BundleError
+from edgeface.backends.base import Ran, Tensors, check_inputs
+from edgeface.errors import BundleError, DeviceError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgeface.bundle import InputSpec, ModelSpec, OutputSpec
 
-__all__ = ["check_graph"]
+__all__ = ["InterpreterSession", "check_graph", "runtime"]
+
+
+class InterpreterSession:
+    """One interpreter, its tensors allocated, behind a lock.
+
+    Raises:
+        BundleError: the graph is not the header's.
+    """
+
+    _failed: ClassVar[str] = "LiteRT failed ({error})"
+
+    def __init__(self, spec: ModelSpec, interpreter: Any, ran: Ran) -> None:
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        check_graph(spec, inputs, outputs)
+        self._spec = spec
+        self._lock = threading.Lock()
+        self._interpreter: Any = interpreter
+        self._input: int = inputs[0]["index"]
+        self._outputs: list[tuple[str, int]] = [(o.name, outputs[o.index]["index"]) for o in spec.outputs]
+        self._ran = ran
+
+    @property
+    def ran(self) -> Ran:
+        """What runs the model."""
+        return self._ran
+
+    def run(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
+        """Run once; see `edgeface.backends.base.Session.run`."""
+        image = check_inputs(self._spec, tensors)
+        with self._lock:
+            interpreter = self._interpreter
+            if interpreter is None:
+                raise DeviceError(f"model {self._spec.task!r}: the session is closed")
+            try:
+                interpreter.set_tensor(self._input, image)
+                interpreter.invoke()
+                return {name: interpreter.get_tensor(index) for name, index in self._outputs}
+            except (RuntimeError, ValueError) as error:
+                told = self._failed.format(error=error)
+                raise DeviceError(f"model {self._spec.task!r}: {told}") from error
+
+    def close(self) -> None:
+        """Drop the interpreter; waits for a run in progress."""
+        with self._lock:
+            self._interpreter = None
+
+
+def runtime() -> tuple[str, Any]:
+    """The installed runtime's distribution and its interpreter; LiteRT before the older tflite-runtime.
+
+    Raises:
+        DeviceError: there is neither.
+    """
+    # Imported here: reading a bundle or listing models must not cost the runtime's import.
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as missing:
+        try:  # the last one with wheels for 32-bit ARM
+            from tflite_runtime.interpreter import Interpreter as OlderInterpreter
+        except ImportError:
+            raise DeviceError(
+                "LiteRT is not installed; run: pip install ai-edge-litert (on 32-bit ARM: tflite-runtime)"
+            ) from missing
+        return "tflite-runtime", OlderInterpreter
+    return "ai-edge-litert", Interpreter
 
 
 def check_graph(spec: ModelSpec, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
