@@ -17,7 +17,15 @@ from edgeface.choice import Choice, choose, taken
 from edgeface.errors import ArgumentError, DeviceError
 from edgeface.frame import Frame
 from edgeface.geometry import roll_from_keypoints
-from edgeface.heads import CropHead, Detection, DetectionHead, ExpressionHead, LandmarksHead, ParsingHead
+from edgeface.heads import (
+    DETECTORS,
+    CropHead,
+    Detection,
+    DetectionHead,
+    ExpressionHead,
+    LandmarksHead,
+    ParsingHead,
+)
 from edgeface.results import BBox, Face, FrameResult
 
 if TYPE_CHECKING:
@@ -87,11 +95,11 @@ class FaceAnalyzer:
         self._bundle = _loaded(bundle)
         specs = {task: self._bundle.model(task) for task in self._tasks}
         # Without a detector the bundle still serves callers who bring their own boxes.
-        detector = self._bundle.models.get("detection")
-        self._specs: dict[str, ModelSpec] = {**({"detection": detector} if detector else {}), **specs}
+        detectors = {name: self._bundle.models[name] for name in DETECTORS if name in self._bundle.models}
+        self._specs: dict[str, ModelSpec] = {**detectors, **specs}
         self._strict = bool(strict)
         self._choice = self._chosen(backend)
-        self._detection = DetectionHead(detector, least) if detector else None
+        self._detectors = {name: DetectionHead(spec, least) for name, spec in detectors.items()}
         self._heads = {task: _HEADS[task](spec) for task, spec in specs.items()}
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
@@ -183,12 +191,13 @@ class FaceAnalyzer:
         self.close()
 
     def _detect(self, rgb: NDArray[np.uint8], timings: dict[str, int], ran: dict[str, Ran]) -> list[Face]:
-        if self._detection is None:
+        if not self._detectors:
             self._bundle.model("detection")  # raises: names the bundle and what it has
-            raise DeviceError("the detector is missing")
         start = perf_counter_ns()
-        tensors, fit = self._detection.prepare(rgb)
-        found = self._detection.decode(self._run("detection", tensors, ran), fit)
+        # The one that shows the frame largest; the first when both show it alike.
+        name = max(self._detectors, key=lambda name: self._detectors[name].scale(rgb))
+        tensors, fit = self._detectors[name].prepare(rgb)
+        found = self._detectors[name].decode(self._run(name, tensors, ran), fit)
         timings["detection"] = perf_counter_ns() - start
         return [_face(detection) for detection in found]
 

@@ -412,7 +412,7 @@ class FrameResult(_Result):
         source: Where the frame came from, as the frame says it.
         timestamp_ns: Monotonic time of the frame.
         backend: Name of the backend that was chosen for the models.
-        ran: What really ran each model: "detection", "landmarks", ... (those that ran).
+        ran: What really ran each model: "detection" (or "detection_tall"), "landmarks", ... (those that ran).
     """
 
     faces: tuple[Face, ...]

@@ -18,12 +18,13 @@ from torch import nn
 
 import edgeface
 from edgeface import Bundle
+from edgeface.heads import DETECTORS
 
 from .card import HEADLINES, Facts, write_card
 from .convert import ExportError
 from .datasets import lfpw
 from .onnx_export import export_onnx
-from .pack import Exported, Student, build_bundle, export_student
+from .pack import Exported, Student, build_bundle, export_student, export_tall
 from .provenance import digest
 from .splits import parts
 from .tasks import RECIPES, StudentTask, load_recipe, load_task
@@ -131,12 +132,8 @@ def build(
         trained = load_trained(source.recipe, weights / f"{name}.npz")
         network = deployed(trained)
         calibration = list(lessons.calibration(int(deploy["calibration"])))
-        exported = export_student(
-            network,
-            type(network).outputs,
-            calibration,
-            min_sqnr_db=float(deploy.get("min_sqnr_db", 10.0)),
-        )
+        least = float(deploy.get("min_sqnr_db", 10.0))
+        exported = export_student(network, type(network).outputs, calibration, min_sqnr_db=least)
         if with_onnx:
             onnx = export_onnx(network, type(network).outputs, calibration).s8s8
             exported = replace(exported, variants={"onnx": onnx})
@@ -146,6 +143,9 @@ def build(
             found = score_threshold(student, data, labels, float(deploy["false_per_window"]))
             student = replace(student, head={**student.head, "score_threshold": found})
         students.append(student)
+        if name == "detection":
+            tall = export_tall(network, exported, calibration, min_sqnr_db=least)
+            students.append(replace(student, task=DETECTORS[1], exported=tall))
     commercial = all(source.terms.commercial for source in sources)
     allowed = "commercial use allowed" if commercial else "research only"
     return build_bundle(

@@ -34,8 +34,10 @@ from quantization import edgetpu
 from quantization.calibrate import INPUT_HIGH, INPUT_LOW, INPUT_SCALE, to_int8_tflite
 from quantization.canonical import canonicalise
 from quantization.convert import ExportError, module_outputs, to_float_tflite
+from quantization.onnx_export import export_onnx
+from quantization.tall import exchanged
 
-__all__ = ["Exported", "Student", "build_bundle", "export_student", "student_of"]
+__all__ = ["Exported", "Student", "build_bundle", "export_student", "export_tall", "student_of"]
 
 _FLOAT_TOLERANCE = 1e-4  # of the largest magnitude; conversions that work agree to 1e-6
 _PARITY_FRAMES = 8
@@ -163,6 +165,33 @@ def export_student(
     )
 
 
+def export_tall(
+    model: nn.Module,
+    exported: Exported,
+    frames: Sequence[NDArray[np.float32]],
+    *,
+    min_sqnr_db: float = 10.0,
+) -> Exported:
+    """The same int8 network for frames that are higher than wide, checked with ``model`` as the first was.
+
+    ``frames`` are calibration frames of the first, float [H, W, 3] in [-1, 127/128] with H <= W.
+
+    Raises:
+        ExportError: its rows and columns cannot be exchanged, or it is not what the module computes.
+    """
+    tflite = exchanged(exported.tflite)
+    image, specs = _tensor_specs(tflite, [spec.name for spec in exported.outputs])
+    probes = [_tall(np.asarray(frame, np.float32)) for frame in frames[:_PARITY_FRAMES]]
+    net = copy.deepcopy(model).cpu().float().eval()
+    ratios = _check_quantisation(net, tflite, specs, probes, min_sqnr_db)
+    variants = {}
+    if "onnx" in exported.variants:
+        variants["onnx"] = export_onnx(
+            net, [spec.name for spec in specs], [_tall(frame) for frame in frames]
+        ).s8s8
+    return Exported(tflite, image, specs, ratios, edgetpu.check(tflite), variants)
+
+
 def student_of(bundle: Bundle, task: str) -> Student:
     """A student out of a finished bundle, to be put into another."""
     spec = bundle.model(task)
@@ -241,6 +270,12 @@ def _asked(backend: Backend, spec: ModelSpec, artifact: bytes) -> tuple[Ran, Map
         return session.ran, answer
     finally:
         session.close()
+
+
+def _tall(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The left of a frame [H, W, 3] in a black one [1, W, H, 3]."""
+    height, width = frame.shape[:2]
+    return np.pad(frame[:, :height], ((0, width - height), (0, 0), (0, 0)), constant_values=INPUT_LOW)[None]
 
 
 def _nchw(frame: NDArray[np.float32]) -> torch.Tensor:

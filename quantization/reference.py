@@ -13,6 +13,7 @@ from torch import nn
 
 from edgeface.backends.base import Backend, Session, Tensors, select
 from edgeface.bundle import ModelSpec
+from edgeface.heads import DETECTORS
 
 __all__ = ["MixedBackend", "TorchBackend"]
 
@@ -35,7 +36,7 @@ class TorchBackend:
 
     def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> _TorchSession:
         torch.set_num_threads(threads)
-        return _TorchSession(self._networks[spec.task], spec)
+        return _TorchSession(self._networks[_task(spec)], spec)
 
 
 class MixedBackend:
@@ -49,8 +50,13 @@ class MixedBackend:
         self.formats = self._other.formats
 
     def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> Session:
-        chosen: Backend = self._float if spec.task in self._networks else self._other
+        chosen: Backend = self._float if _task(spec) in self._networks else self._other
         return chosen.open(spec, artifact, threads)
+
+
+def _task(spec: ModelSpec) -> str:
+    """What the model was trained for."""
+    return DETECTORS[0] if spec.task in DETECTORS else spec.task
 
 
 class _TorchSession:

@@ -94,7 +94,7 @@ class Subject:
         elif model.suffix == ".tflite":
             own = (_task_of(model, tasks),)
         else:
-            own = _bundle(model).tasks
+            own = tuple(task for task in _bundle(model).tasks if task in TASKS)
             if "detection" not in own:
                 raise SubjectError(f"{model}: has no detector to find the faces: pack it with one")
         if missing := sorted(set(tasks) - set(own)):

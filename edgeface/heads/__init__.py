@@ -7,12 +7,13 @@ model's entry in the bundle. Heads know nothing of each other, of backends, or o
 from __future__ import annotations
 
 from edgeface.heads.base import CropHead, crop_of
-from edgeface.heads.detection import Detection, DetectionHead
+from edgeface.heads.detection import DETECTORS, Detection, DetectionHead
 from edgeface.heads.expression import ExpressionHead
 from edgeface.heads.landmarks import LandmarksHead
 from edgeface.heads.parsing import ParsingHead
 
 __all__ = [
+    "DETECTORS",
     "CropHead",
     "Detection",
     "DetectionHead",

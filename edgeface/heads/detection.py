@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from edgeface.bundle import ModelSpec, OutputSpec
 
-__all__ = ["Detection", "DetectionHead", "Fit"]
+__all__ = ["DETECTORS", "Detection", "DetectionHead", "Fit"]
+
+DETECTORS = ("detection", "detection_tall")
+"""The models that find faces: one network, the second for frames higher than wide. A bundle may lack it."""
 
 _Candidates: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]"
 # Scores [N], corners (left, top, right, bottom) [N, 4] and points [N, 5 or 0, 2], in pixels of the input.
@@ -81,6 +84,11 @@ class DetectionHead:
         self._levels = [_Level(spec, stride, least, box_unit, kps_unit) for stride in strides]
         self._input = ImageInput(spec.input)
 
+    def scale(self, rgb: NDArray[np.uint8]) -> float:
+        """Pixels of the model's input per pixel of the frame ``rgb`` uint8 [H, W, 3]."""
+        height, width = rgb.shape[:2]
+        return letterbox(width, height, self._input.width, self._input.height).scale
+
     def prepare(self, rgb: NDArray[np.uint8]) -> tuple[Outputs, Fit]:
         """Fit the frame ``rgb`` uint8 [H, W, 3] into the model's input, which is valid until the next call.
 
@@ -88,7 +96,7 @@ class DetectionHead:
             The model's input and how it was fitted.
         """
         height, width = rgb.shape[:2]
-        scale = letterbox(width, height, self._input.width, self._input.height).scale
+        scale = self.scale(rgb)
         columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
         return self._input.fill_corner(rgb, columns, rows), Fit(columns / width, rows / height, columns, rows)
 
@@ -136,14 +144,15 @@ class _Level:
     def __init__(self, spec: ModelSpec, stride: int, least: float, box_unit: float, kps_unit: float) -> None:
         self._names = (f"score_{stride}", f"box_{stride}", f"kps_{stride}")
         rows, columns = -(-spec.input.height // stride), -(-spec.input.width // stride)
+        task = spec.task if spec.task in DETECTORS else DETECTORS[0]
         require(
             spec,
-            "detection",
+            task,
             **{self._names[0]: (1, rows, columns, 1), self._names[1]: (1, rows, columns, 4)},
         )
         self._has_points = any(output.name == self._names[2] for output in spec.outputs)
         if self._has_points:
-            require(spec, "detection", **{self._names[2]: (1, rows, columns, 10)})
+            require(spec, task, **{self._names[2]: (1, rows, columns, 10)})
             self._points = _Affine(spec.output(self._names[2]), kps_unit * stride)
         self._score = logistic_table(spec.output(self._names[0]))
         self._cut = _cut(spec.output(self._names[0]), self._score, least)

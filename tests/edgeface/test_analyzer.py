@@ -18,7 +18,7 @@ from edgeface.bundle import Bundle, encode_bundle
 from edgeface.errors import ArgumentError, BundleError, DeviceError, FrameError
 from edgeface.frame import Frame, read_image
 from edgeface.results import BBox, Face
-from tests.bundles import TINY, opened
+from tests.bundles import TINY, opened, seal
 
 SILENT: dict[str, Any] = {"detection": {}, "landmarks": {}, "parsing": {}, "expression": {}}
 
@@ -397,3 +397,40 @@ def test_the_first_result_comes_within_400_ms(astronaut_path: Path) -> None:
     command = [sys.executable, "-c", FIRST_RESULT, str(TINY), str(astronaut_path)]
     spent = [float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(3)]
     assert min(spent) <= 0.4
+
+
+def test_a_tall_frame_is_shown_to_the_detector_for_tall_frames(bundle: Bundle) -> None:
+    header, body = opened(TINY.read_bytes())
+    wide = header["models"]["detection"]
+
+    def exchange(shape: list[int]) -> list[int]:
+        return [shape[0], shape[2], shape[1], shape[3]]
+
+    tall = {
+        **wide,
+        "task": "detection_tall",
+        "input": {**wide["input"], "shape": exchange(wide["input"]["shape"])},
+    }
+    tall["outputs"] = [{**output, "shape": exchange(output["shape"])} for output in wide["outputs"]]
+    header["models"]["detection_tall"] = tall
+    both = Bundle.from_bytes(seal(header, body))
+    rows, columns = wide["input"]["shape"][1:3]
+    assert rows < columns
+    shown: list[tuple[str, int]] = []
+
+    def script(name: str) -> Any:
+        # How much of the input the frame fills, in pixels that are not black.
+        return lambda tensors: shown.append((name, int((tensors["image"] > -128).all(axis=-1).sum()))) or {}
+
+    scripts = {name: script(name) for name in ("detection", "detection_tall")}
+    with FaceAnalyzer([], bundle=both, backend=ScriptedBackend(scripts)) as analyzer:
+        for width, height in ((64, 48), (48, 64), (50, 50)):
+            result = analyzer.analyze(np.full((height, width, 3), 255, np.uint8))
+            assert list(result.ran) == [shown[-1][0]]
+            assert set(result.timings) == {"detection", "total"}
+    assert [name for name, _ in shown] == ["detection", "detection_tall", "detection"]
+    assert shown[0][1] == shown[1][1]  # both as large as a detector can show them
+    with FaceAnalyzer([], bundle=bundle, backend=ScriptedBackend(scripts)) as analyzer:
+        analyzer.analyze(np.full((64, 48, 3), 255, np.uint8))
+    assert shown[-1][0] == "detection"
+    assert shown[-1][1] < shown[1][1]
