@@ -42,10 +42,12 @@ def warm_up(path: Path | None, backend_name: str, threads: int = 1, *, rebuild: 
     """
     bundle = Bundle.builtin() if path is None else Bundle.load(path)
     backend = create(backend_name)
+    forget = getattr(backend, "forget", None)
+    if rebuild and forget is None:
+        click.echo(f"{backend_name} keeps nothing between runs, so there is nothing to build anew", err=True)
     specs = [bundle.model(task).for_formats(backend.formats) for task in bundle.tasks]
     for number, spec in enumerate(specs, 1):
         artifact = bundle.artifact(spec.artifact)
-        forget = getattr(backend, "forget", None)
         if rebuild and forget is not None:
             forget(artifact)
         start = time.monotonic()

@@ -30,6 +30,8 @@ from tests.bundles import TINY
 DEADLINES = Deadlines(run=0.4, open=60.0, close=1.0)
 # A loaded machine may be late by itself; promise 11 grants 100 ms on an idle one.
 LATE = 0.1 if os.environ.get("EDGEFACE_IDLE") else 1.0
+# The same promise: a new session in two seconds; elsewhere the deadline of `open` is what holds.
+AGAIN = 2.0 if os.environ.get("EDGEFACE_IDLE") else DEADLINES.open
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation needs Linux")
 
@@ -108,8 +110,11 @@ def test_a_native_fault_costs_one_deadline_and_the_next_run_works(
         assert time.monotonic() - start < DEADLINES.run + LATE
         assert not before.is_running()
         # The next run starts a process and imports everything anew, within the deadline of `open`.
+        start = time.monotonic()
+        answer = session.run(good)
+        assert time.monotonic() - start < AGAIN
         for name, value in faulty.expected(spec, good).items():
-            np.testing.assert_array_equal(session.run(good)[name], value)
+            np.testing.assert_array_equal(answer[name], value)
         assert child(session).pid != before.pid
 
 

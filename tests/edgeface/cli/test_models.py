@@ -39,7 +39,9 @@ def test_warmup_takes_tensorrt_unless_told_otherwise(
     assert main(["models", "warmup", "--bundle", str(TINY)]) == 0
     assert main(["models", "warmup", "--bundle", str(TINY), "--backend", "litert", "--rebuild"]) == 0
     assert asked == ["onnx:tensorrt", "litert"]
-    assert capfd.readouterr().out.count("XNNPACK, int8; opened in ") == 8
+    said = capfd.readouterr()
+    assert said.out.count("XNNPACK, int8; opened in ") == 8
+    assert said.err.count("litert keeps nothing between runs") == 1
 
 
 def test_warmup_gives_every_model_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
