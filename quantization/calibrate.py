@@ -13,7 +13,7 @@ Two choices are deliberate:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,11 @@ INPUT_HIGH = 127.0 / 128.0
 
 
 def to_int8_tflite(
-    float_tflite: bytes, calibration: Iterable[NDArray[np.float32]], *, threads: int = 1
+    float_tflite: bytes,
+    calibration: Iterable[NDArray[np.float32]],
+    *,
+    two_sided: Sequence[int] = (),
+    threads: int = 1,
 ) -> bytes:
     """Quantise a one-input network to int8 weights, activations, input and outputs.
 
@@ -41,6 +45,8 @@ def to_int8_tflite(
         calibration: NHWC frames, each float [1, H, W, C] or [H, W, C], values in [-1, 127/128], that is
             (pixel - 128) / 128. They must be crops as the runtime makes them; one to a few hundred are
             enough. The iterable is walked once, one frame in memory at a time.
+        two_sided: positions of outputs that get as much room below zero as above, and the other way round,
+            whatever the frames show of them.
         threads: threads of the calibrating interpreter.
 
     Returns: The bytes of the .tflite. int8 input = pixel - 128. Pass it on to
@@ -50,6 +56,8 @@ def to_int8_tflite(
         ExportError: no calibration frame, or one of wrong shape or range.
     """
     tool, ranges = _calibrated(float_tflite, calibration, threads)
+    for position in two_sided:
+        _widen(ranges, float_tflite, position)
     with quiet():
         result = tool.quantize(ranges)
     if result.quantized_model is None:
@@ -128,6 +136,16 @@ def _checked_frame(frame: NDArray[np.float32], shape: tuple[int, ...], position:
             "scale pixels by (pixel - 128) / 128"
         )
     return array
+
+
+def _widen(ranges: dict[str, Any], float_tflite: bytes, output: int) -> None:
+    """Make the range of an output, by its position in ``forward``, symmetric about zero."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(model_content=float_tflite).get_signature_runner().get_output_details()
+    entry = ranges[str(details[f"output_{output}"]["name"])]
+    bound = np.maximum(np.abs(entry["min"]), np.abs(entry["max"]))
+    entry["min"], entry["max"] = -bound, bound
 
 
 def _declare_input_range(ranges: dict[str, Any], name: str) -> None:

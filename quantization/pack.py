@@ -124,6 +124,7 @@ def export_student(
 
     Args:
         model: maps float [1, 3, H, W] to one 4-D tensor or a tuple of them; it is copied and left as it was.
+            Outputs that its class names in ``two_sided`` get a range symmetric about zero.
         outputs: names of the tensors ``forward`` returns, in its order.
         calibration: NHWC frames, float [1, H, W, 3] or [H, W, 3] in [-1, 127/128]. The first one gives H
             and W.
@@ -153,8 +154,10 @@ def export_student(
 
     float_file = to_float_tflite(net, height, width, channels=channels)
     _check_conversion(net, float_file, outputs, (1, height, width, channels))
+    two_sided = [i for i, name in enumerate(outputs) if name in getattr(type(model), "two_sided", ())]
+    calibrating = itertools.chain(probes, frames)
     tflite = canonicalise(
-        to_int8_tflite(float_file, itertools.chain(probes, frames), threads=threads), outputs
+        to_int8_tflite(float_file, calibrating, two_sided=two_sided, threads=threads), outputs
     )
     image, specs = _tensor_specs(tflite, outputs)
     report = edgetpu.check(tflite)

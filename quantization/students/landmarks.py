@@ -37,6 +37,8 @@ class LandmarkNet(FacePoints):
     """
 
     outputs = ("points", "visibility", "presence")
+    two_sided = ("presence",)
+    """Logits of which calibration crops show one side alone: they are faces, and presence never says no."""
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 128), code: int = 256) -> None:
         super().__init__()

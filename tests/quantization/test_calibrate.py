@@ -49,6 +49,21 @@ def test_ranges_are_minimum_and_maximum_not_an_average(float_file, frames):
     assert (-128 - zero_point) * scale <= wanted.min() + scale
 
 
+def test_a_two_sided_output_gets_room_for_the_answer_that_no_frame_gave(float_file, frames):
+    """As presence, which is never "no" on the crops of faces that calibrate it."""
+
+    def grids(**how):
+        data = to_int8_tflite(float_file, frames[:4], **how)
+        details = Interpreter(model_content=data).get_signature_runner().get_output_details()
+        return [details[f"output_{i}"]["quantization"] for i in range(3)]
+
+    plain, wider = grids(), grids(two_sided=[1])
+    assert plain[1][1] != 0
+    assert wider[1][1] == 0
+    assert wider[1][0] >= plain[1][0]
+    assert (wider[0], wider[2]) == (plain[0], plain[2])
+
+
 def test_frames_may_come_from_a_generator(float_file, frames, int8_file):
     assert to_int8_tflite(float_file, (frame[0] for frame in frames)) == int8_file
 
