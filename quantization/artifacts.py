@@ -33,8 +33,9 @@ def student_artifacts(task: str, data: Path, labels: Path, weights: Path) -> dic
     network = load_networks(weights, [task])[task]
     names = type(network).outputs
     floor = float(deploy.get("min_sqnr_db", _MIN_SQNR_DB))
-    exported = export_student(network, names, calibration, min_sqnr_db=floor)
-    files = export_onnx(network, names, calibration)
+    share = float(deploy.get("percentile", 100.0))
+    exported = export_student(network, names, calibration, percentile=share, min_sqnr_db=floor)
+    files = export_onnx(network, names, calibration, percentile=share)
     return {
         f"{task}.int8.tflite": exported.tflite,
         f"{task}.fp32.onnx": files.fp32,
@@ -50,7 +51,8 @@ def student_ranges(task: str, data: Path, labels: Path, weights: Path) -> dict[s
     crops = list(load_task(recipe, data, labels).calibration(int(recipe["deploy"]["calibration"])))
     height, width, channels = crops[0].shape
     network = load_networks(weights, [task])[task]
-    return tensor_ranges(to_float_tflite(network, height, width, channels=channels), crops)
+    share = float(recipe["deploy"].get("percentile", 100.0))
+    return tensor_ranges(to_float_tflite(network, height, width, channels=channels), crops, percentile=share)
 
 
 def student_parity(
@@ -77,6 +79,7 @@ def student_parity(
         bundle,
         load_task(recipe, data, labels).calibration(int(deploy["calibration"])),
         held_out_frames(task, bundle, data, labels, frames),
+        percentile=float(deploy.get("percentile", 100.0)),
         min_sqnr_db=float(deploy.get("min_sqnr_db", _MIN_SQNR_DB)),
         figures=figures,
         interpreters=interpreters,

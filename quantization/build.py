@@ -133,9 +133,12 @@ def build(
         network = deployed(trained)
         calibration = list(lessons.calibration(int(deploy["calibration"])))
         least = float(deploy.get("min_sqnr_db", 10.0))
-        exported = export_student(network, type(network).outputs, calibration, min_sqnr_db=least)
+        share = float(deploy.get("percentile", 100.0))
+        exported = export_student(
+            network, type(network).outputs, calibration, percentile=share, min_sqnr_db=least
+        )
         if with_onnx:
-            onnx = export_onnx(network, type(network).outputs, calibration).s8s8
+            onnx = export_onnx(network, type(network).outputs, calibration, percentile=share).s8s8
             exported = replace(exported, variants={"onnx": onnx})
         facts = source, weights / f"{name}.npz", metrics_of.get(name, {}), curves_of.get(name, {})
         student = _describe(lessons, trained, exported, *facts)

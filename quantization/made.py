@@ -61,7 +61,9 @@ class Made:
         from .onnx_export import export_onnx
 
         network = self._network()
-        onnx = export_onnx(network, type(network).outputs, self._calibration(lessons))
+        onnx = export_onnx(
+            network, type(network).outputs, self._calibration(lessons), percentile=self._percentile
+        )
         self.pack(self.draft, self.folder / "nothing-measured-yet.json")
         bundle = Bundle.load(self.draft)
         tflite = bundle.artifact(bundle.model(self.task).artifact)
@@ -105,6 +107,7 @@ class Made:
             bundle,
             self._calibration(lessons),
             held_out_frames(self.task, bundle, self.course.data, self.course.labels, frames),
+            percentile=self._percentile,
             min_sqnr_db=self._floor,
         )
         write_json(self.folder / "parity.json", found.to_dict())
@@ -178,6 +181,10 @@ class Made:
     @property
     def _floor(self) -> float:
         return float(self.course.recipe["deploy"].get("min_sqnr_db", _MIN_SQNR_DB))
+
+    @property
+    def _percentile(self) -> float:
+        return float(self.course.recipe["deploy"].get("percentile", 100.0))
 
     def _network(self) -> Any:
         from .build import deployed, load_trained

@@ -77,7 +77,11 @@ class OnnxFiles:
 
 
 def export_onnx(
-    model: nn.Module, outputs: Sequence[str], calibration: Iterable[NDArray[np.float32]]
+    model: nn.Module,
+    outputs: Sequence[str],
+    calibration: Iterable[NDArray[np.float32]],
+    *,
+    percentile: float = 100.0,
 ) -> OnnxFiles:
     """All ONNX files of a student.
 
@@ -85,6 +89,7 @@ def export_onnx(
         model: as for :func:`to_float_onnx`.
         outputs: names of the tensors ``forward`` returns, in its order.
         calibration: the frames that its .tflite is calibrated on, float [H, W, 3] or [1, H, W, 3].
+        percentile: as for :func:`to_qdq_onnx`.
 
     Raises:
         ExportError: no calibration frame, frames of several sizes, or a network that does not fit.
@@ -93,9 +98,8 @@ def export_onnx(
     if not frames:
         raise ExportError("no calibration frames: give at least one crop as the runtime would make it")
     fp32 = to_float_onnx(model, outputs, *frames[0].shape[2:])
-    return OnnxFiles(
-        fp32, to_half_onnx(fp32), to_qdq_onnx(fp32, frames, U8S8), to_qdq_onnx(fp32, frames, S8S8)
-    )
+    u8s8, s8s8 = (to_qdq_onnx(fp32, frames, recipe, percentile=percentile) for recipe in (U8S8, S8S8))
+    return OnnxFiles(fp32, to_half_onnx(fp32), u8s8, s8s8)
 
 
 def to_float_onnx(model: nn.Module, outputs: Sequence[str], height: int, width: int) -> bytes:
@@ -147,9 +151,14 @@ def to_half_onnx(model: bytes) -> bytes:
 
 
 def to_qdq_onnx(
-    model: bytes, calibration: Iterable[NDArray[np.float32]], recipe: QdqRecipe, *, image_grid: bool = True
+    model: bytes,
+    calibration: Iterable[NDArray[np.float32]],
+    recipe: QdqRecipe,
+    *,
+    image_grid: bool = True,
+    percentile: float = 100.0,
 ) -> bytes:
-    """Quantise a one-input float network: per-channel int8 weights, static min-max ranges, float outputs.
+    """Quantise a one-input float network: per-channel int8 weights, static ranges, float outputs.
 
     Args:
         model: a float ONNX file with static shapes, opset 13 or later.
@@ -157,6 +166,8 @@ def to_qdq_onnx(
         recipe: which pairs go where.
         image_grid: the input's grid is declared as 1/128 around 0, one step per grey level, whatever the
             frames contained. False where the network is not fed (pixel - 128) / 128: then it is observed.
+        percentile: share of all values over the frames, percent, that a tensor's range must hold on either
+            side, by onnxruntime's histograms; 100 is the true minimum and maximum.
 
     Returns: The bytes of the .onnx. The last pair before each output is dropped, which leaves the head its
         full resolution for free.
@@ -173,6 +184,10 @@ def to_qdq_onnx(
     if recipe.symmetric:
         options |= {"QuantizeBias": False, "AddQDQPairToWeight": True}
         options["OpTypesToExcludeOutputQuantization"] = list(recipe.operators)
+    method = CalibrationMethod.MinMax
+    if percentile < 100:
+        # It shares what is left out between both ends.
+        method, options["CalibPercentile"] = CalibrationMethod.Percentile, 2 * percentile - 100
     if image_grid:
         middle = np.array(0, np.int8) if recipe.symmetric else np.array(128, np.uint8)
         grid = {"scale": np.array(INPUT_SCALE, np.float32), "zero_point": middle}
@@ -189,7 +204,7 @@ def to_qdq_onnx(
             per_channel=True,
             activation_type=QuantType.QInt8 if recipe.symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            calibrate_method=method,
             op_types_to_quantize=list(recipe.operators) or None,
             extra_options=options,
         )

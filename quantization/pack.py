@@ -116,6 +116,7 @@ def export_student(
     outputs: Sequence[str],
     calibration: Iterable[NDArray[np.float32]],
     *,
+    percentile: float = 100.0,
     min_sqnr_db: float = 10.0,
     require_edgetpu: bool = True,
     threads: int = 1,
@@ -128,6 +129,7 @@ def export_student(
         outputs: names of the tensors ``forward`` returns, in its order.
         calibration: NHWC frames, float [1, H, W, 3] or [H, W, 3] in [-1, 127/128]. The first one gives H
             and W.
+        percentile: as for :func:`quantization.calibrate.to_int8_tflite`.
         min_sqnr_db: an output that is noisier than this after quantisation stops the export.
         require_edgetpu: stop the export when an operator would not map to an Edge TPU.
         threads: threads of the calibrating interpreter.
@@ -157,7 +159,8 @@ def export_student(
     two_sided = [i for i, name in enumerate(outputs) if name in getattr(type(model), "two_sided", ())]
     calibrating = itertools.chain(probes, frames)
     tflite = canonicalise(
-        to_int8_tflite(float_file, calibrating, two_sided=two_sided, threads=threads), outputs
+        to_int8_tflite(float_file, calibrating, percentile=percentile, two_sided=two_sided, threads=threads),
+        outputs,
     )
     image, specs = _tensor_specs(tflite, outputs)
     report = edgetpu.check(tflite)

@@ -157,6 +157,7 @@ def measure(
     calibration: Iterable[NDArray[np.float32]],
     frames: Frames,
     *,
+    percentile: float = 100.0,
     min_sqnr_db: float = 10.0,
     figures: Mapping[str, Mapping[str, float]] | None = None,
     interpreters: Mapping[str, Path] | None = None,
@@ -169,6 +170,7 @@ def measure(
         bundle: holds the task's int8 .tflite.
         calibration: the frames that file was calibrated on, float [H, W, 3] in [-1, 127/128].
         frames: other frames, int8 [1, H, W, 3] = pixel - 128.
+        percentile: of that calibration.
         min_sqnr_db: what every int8 file must keep of every output.
         figures: the task's entry of the metrics file, with ``int8`` and ``fp32``.
         interpreters: Pythons that have ``"tflite-runtime"`` or ``"tflite-micro"``, by that name.
@@ -179,7 +181,7 @@ def measure(
     names = [str(name) for name in type(network).outputs]
     spec = bundle.model(task)
     outputs, tflite = [spec.output(name) for name in names], bundle.artifact(spec.artifact)
-    files = export_onnx(network, names, calibration)
+    files = export_onnx(network, names, calibration, percentile=percentile)
     reference = by_torch(network, frames)
     runtimes = {"litert int8": compare(names, reference, by_litert(tflite, outputs, frames))}
     for precision in ("fp32", "fp16", U8S8.name, S8S8.name):

@@ -197,6 +197,7 @@ _DEPLOY = {
     "labels": _TEXT,
     "description": _need(_TEXT),
     "calibration": _need(_COUNT),
+    "percentile": Key("number", least=50, most=100),
     "false_per_window": _AMOUNT,
     "min_sqnr_db": Key("number"),
     "precision": Key("text", allowed=("int8",)),

@@ -5,7 +5,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from quantization.calibrate import to_int8_tflite
+from quantization.calibrate import tensor_ranges, to_int8_tflite
 from quantization.canonical import operator_name, read_model
 from quantization.convert import ExportError
 
@@ -47,6 +47,26 @@ def test_ranges_are_minimum_and_maximum_not_an_average(float_file, frames):
     scale, zero_point = details["output_2"]["quantization"]
     assert (127 - zero_point) * scale >= wanted.max() - scale
     assert (-128 - zero_point) * scale <= wanted.min() + scale
+
+
+def test_a_percentile_clips_what_is_rare_within_a_frame_but_no_output(float_file, frames):
+    whole, clipped = (tensor_ranges(float_file, frames, percentile=share) for share in (100.0, 95.0))
+    assert whole.keys() == clipped.keys()
+    ends = Interpreter(model_content=float_file)
+    names = {d["name"] for d in (*ends.get_input_details(), *ends.get_output_details())}
+    narrower = 0
+    for name, (low, high) in whole.items():
+        if name in names:
+            assert clipped[name] == (low, high)
+        else:
+            assert low - 1e-6 <= clipped[name][0] <= clipped[name][1] <= high + 1e-6
+            narrower += clipped[name] != (low, high)
+    assert narrower >= 4
+    file = to_int8_tflite(float_file, frames, percentile=95.0)
+    assert file != to_int8_tflite(float_file, frames)
+    assert quantisation(file) == [("int8", 1 / 128, 0)]
+    with pytest.raises(ExportError, match="percentile is 20; write a number above 50"):
+        to_int8_tflite(float_file, frames, percentile=20.0)
 
 
 def test_a_two_sided_output_gets_room_for_the_answer_that_no_frame_gave(float_file, frames):

@@ -114,6 +114,24 @@ def test_calibration_is_the_true_minimum_and_maximum():
     assert [float(constants[n.input[1]]) * 255 for n in pairs] == [pytest.approx(2.7, rel=1e-3)]
 
 
+def test_a_percentile_leaves_out_what_is_rare():
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 1, 1)).eval()
+    with torch.no_grad():
+        net[0].weight.fill_(1.0)
+        net[0].bias.zero_()
+    frame = np.full((1, 3, 16, 16), 0.01, np.float32)
+    frame[:, :, 3, 3] = 0.9  # one of 256
+    model = to_float_onnx(net, ["map"], 16, 16)
+    scales = []
+    for percentile in (100.0, 99.0):
+        int8 = onnx.load_from_string(to_qdq_onnx(model, [frame] * 8, U8S8, percentile=percentile))
+        constants = {t.name: onnx.numpy_helper.to_array(t) for t in int8.graph.initializer}
+        (pair,) = [n for n in int8.graph.node if n.op_type == "QuantizeLinear" and n.input[0] != "image"]
+        scales.append(float(constants[pair.input[1]]) * 255)
+    assert scales[0] == pytest.approx(2.7, rel=1e-3)
+    assert scales[1] < 0.3
+
+
 def test_onnxruntime_fuses_all_but_the_heads(files):
     fusion = fused_convolutions(files.u8s8)
     assert (fusion.fused, fusion.total) == (4, 7)
