@@ -1,4 +1,4 @@
-"""The command line: `edgeface analyze`, `edgeface models` and `edgeface devices`.
+"""The command line: `edgeface analyze`, `models`, `devices`, `serve`, `bench` and `doctor`.
 
 This file declares the options and turns every way to end into an exit code; the commands load their parts
 when they run, so that `--help` is instant on the smallest board.
@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeface.cli.bench import bench_command
+from edgeface.cli.bundle import bundle_option
+from edgeface.cli.doctor import doctor_command
 from edgeface.cli.inputs import is_media, printable
+from edgeface.cli.serve import serve_command
+from edgeface.cli.store import COMMANDS
 from edgeface.errors import ArgumentError, BundleError, DeviceError, EdgeFaceError
 
 if TYPE_CHECKING:
@@ -93,13 +98,6 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     return value
 
 
-_bundle_option = click.option(
-    "--bundle",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Models other than the built-in ones: a bundle file, not a link to one.",
-)
-
 _threads_option = click.option(
     "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."
 )
@@ -156,7 +154,7 @@ def cli() -> None:
     help="What runs the models: a name that `edgeface devices` lists.",
 )
 @click.option("--strict", is_flag=True, help="Fail where a slower device would quietly stand in.")
-@_bundle_option
+@bundle_option
 @click.option(
     "--recursive/--no-recursive", default=True, show_default=True, help="Search folders below a folder."
 )
@@ -184,7 +182,7 @@ def _analyze(json_: str | None, **options: Any) -> int:
 @click.option(
     "--json", "as_json", is_flag=True, help="Print all there is to know as JSON (edgeface.models/1)."
 )
-@_bundle_option
+@bundle_option
 @click.pass_context
 def _models(context: click.Context, card: str | None, as_json: bool, bundle: Path | None) -> int:
     """List the models that are built in.
@@ -218,7 +216,7 @@ def _models(context: click.Context, card: str | None, as_json: bool, bundle: Pat
 )
 @click.option("--rebuild", is_flag=True, help="Delete what was built before.")
 @_threads_option
-@_bundle_option
+@bundle_option
 def _warmup(backend: str, rebuild: bool, threads: int, bundle: Path | None) -> int:
     """Open every model once, so that nothing is left to build later.
 
@@ -240,7 +238,7 @@ def _warmup(backend: str, rebuild: bool, threads: int, bundle: Path | None) -> i
     metavar="FILE",
     help="The new bundle; it must not exist.",
 )
-@_bundle_option
+@bundle_option
 def _compile(target: str, out: Path, bundle: Path | None) -> int:  # noqa: ARG001  there is one target
     """Compile the models for an Edge TPU, into a bundle of both forms.
 
@@ -252,11 +250,15 @@ def _compile(target: str, out: Path, bundle: Path | None) -> int:  # noqa: ARG00
     return compile_bundle(bundle, out)
 
 
+for _command in COMMANDS:
+    _models.add_command(_command)
+
+
 @cli.command("devices", epilog=_EXIT_CODES)
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON (edgeface.devices/1).")
 @click.option("--again", is_flag=True, help="Measure anew, whatever is remembered.")
 @_threads_option
-@_bundle_option
+@bundle_option
 def _devices(as_json: bool, again: bool, threads: int, bundle: Path | None) -> int:
     """Tell what can run the models here, what is chosen, and why.
 
@@ -268,6 +270,11 @@ def _devices(as_json: bool, again: bool, threads: int, bundle: Path | None) -> i
 
     show(bundle, as_json, again, threads)
     return 0
+
+
+cli.add_command(serve_command)
+cli.add_command(bench_command)
+cli.add_command(doctor_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

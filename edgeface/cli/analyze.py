@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
 
 from edgeface.cli.inputs import Failure, expand, printable
-from edgeface.cli.outputs import JsonLines, OutputError, OutputFolder, save_picture
+from edgeface.cli.outputs import DestinationError, JsonLines, OutputError, OutputFolder, save_picture
 from edgeface.cli.quiet import without_remarks
 from edgeface.cli.report import NoReport, PlainReport, TableReport, Tally, VideoTally, progress
 from edgeface.errors import BundleError, DeviceError, EdgeFaceError
@@ -66,11 +66,11 @@ def run(request: Request) -> int:
     except (BundleError, DeviceError) as error:
         click.echo(f"edgeface: {printable(str(error))}", err=True)
         job.code = DEVICE
-    except OutputError as error:
+    except DestinationError as error:
         click.echo(f"edgeface: cannot write {error}", err=True)
         job.code = UNWRITABLE
     job.finish()
-    return job.code or (UNREADABLE if job.failures else 0)
+    return job.code or (UNWRITABLE if job.unwritten else UNREADABLE if job.failures else 0)
 
 
 @dataclass(slots=True)
@@ -80,6 +80,7 @@ class _Job:
     request: Request
     report: Report
     failures: list[Failure]
+    unwritten: list[Failure] = field(default_factory=list)
     code: int = 0
     tally: Tally = field(default_factory=Tally)
     written: list[Path] = field(default_factory=list)
@@ -126,13 +127,8 @@ class _Job:
                 )
             if self.lines is not None and not to_stderr:
                 click.echo(self.lines.summary(), err=True)
-        if self.failures:
-            count = len(self.failures)
-            click.echo(f"{count} input{'' if count == 1 else 's'} could not be used:", err=True)
-        for failure in self.failures:
-            source, reason = printable(failure.source), printable(failure.reason)
-            said = reason if reason.startswith(source) else f"{source}: {reason}"
-            click.echo(f"  {said}", err=True)
+        _tell(self.failures, "input", "used")
+        _tell(self.unwritten, "overlay", "written")
 
     def _guarded(self, item: Item, tools: _Tools) -> None:
         try:
@@ -140,8 +136,10 @@ class _Job:
                 self._video(item, tools)
             else:
                 self._picture(item, tools)
-        except (BundleError, DeviceError, OutputError, BrokenPipeError):
+        except (BundleError, DeviceError, DestinationError, BrokenPipeError):
             raise
+        except OutputError as error:
+            self.unwritten.append(Failure(item.source, str(error)))
         except EdgeFaceError as error:
             self.failures.append(Failure(item.source, str(error)))
         except OSError as error:
@@ -167,25 +165,26 @@ class _Job:
             self.written.append(path)
 
     def _video(self, item: Item, tools: _Tools) -> None:
-        from edgeface.cli.video import VideoReader, VideoWriter
+        from edgeface.camera import VideoFile
+        from edgeface.cli.video import VideoWriter
 
         seen = VideoTally()
         with ExitStack() as stack:
-            reader = stack.enter_context(VideoReader(item.path))
+            film = stack.enter_context(closing(VideoFile(item.path)))
             self.tally.videos += 1
             stack.callback(lambda: self.report.video(item.source, seen))  # also of a video that ends early
             writer: VideoWriter | None = None
-            for frame in reader:
+            while (frame := film.read()) is not None:
                 result = self._analyze(frame, tools)
                 self._take(result)
                 seen.add(result)
                 if tools.folder is not None:
                     if writer is None:
                         path = self._target(item, tools.folder, ".mp4")
-                        writer = VideoWriter(path, reader.rate)
-                        stack.callback(self._close_video, writer)
+                        writer = VideoWriter(path, film.rate)
+                        stack.callback(self._close_video, writer, item)
                     writer.write(_overlay(frame, result))
-                tools.show(item.source, seen.frames, reader.count)
+                tools.show(item.source, seen.frames, film.count)
 
     def _analyze(self, frame: Frame, tools: _Tools) -> FrameResult:
         if self.tally.frames:
@@ -193,9 +192,13 @@ class _Job:
         with without_remarks():  # the runtime is loaded with the first frame
             return tools.analyzer.analyze(frame)
 
-    def _close_video(self, writer: VideoWriter) -> None:
-        writer.close()
-        self.written.append(writer.path)
+    def _close_video(self, writer: VideoWriter, item: Item) -> None:
+        try:
+            writer.close()
+        except OutputError as error:  # kept here, so that it hides no interruption
+            self.unwritten.append(Failure(item.source, str(error)))
+        else:
+            self.written.append(writer.path)
 
     def _take(self, result: FrameResult) -> None:
         self.tally.add(result)
@@ -217,6 +220,16 @@ class _Tools:
     analyzer: FaceAnalyzer
     folder: OutputFolder | None
     show: Callable[[str, int, int | None], None]
+
+
+def _tell(failures: Sequence[Failure], what: str, not_done: str) -> None:
+    if failures:
+        count = len(failures)
+        click.echo(f"{count} {what}{'' if count == 1 else 's'} could not be {not_done}:", err=True)
+    for failure in failures:
+        source, reason = printable(failure.source), printable(failure.reason)
+        said = reason if reason.startswith(source) else f"{source}: {reason}"
+        click.echo(f"  {said}", err=True)
 
 
 def _overlay(frame: Frame, result: FrameResult) -> NDArray[np.uint8]:

@@ -25,7 +25,7 @@ def show(path: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(known, indent=2, allow_nan=False))
     else:
         (_table if sys.stdout.isatty() else _plain)(known)
-        click.echo("edgeface models --card TASK tells how a model was made, measured and may be used.")
+        click.echo("edgeface models --card TASK tells how one was made, measured and may be used.")
 
 
 def card_text(path: Path | None, task: str) -> str:
@@ -87,13 +87,22 @@ def _cells(model: dict[str, Any]) -> list[str]:
         model["artifact"],
         f"{model['size'] / 1000:.0f} kB",
         f"{model['precision']} {width} x {height}",
-        printable(model["licence"]),
+        _short(model["licence"], model["card"]),
         model["sha256"][:12],
         printable(metrics),
     ]
 
 
+def _short(licence: str, card: bool) -> str:
+    """What a licence says first; whose terms it follows from may be a paragraph, which the card tells."""
+    first = licence.split(", ", 1)[0]
+    if first != licence:
+        first += ", see card" if card else ", see --json"
+    return printable(first)
+
+
 _TITLES = ("task", "artifact", "size", "input", "licence", "sha256", "metrics")
+_FILE = ("size", "input", "sha256")  # one cell of the table, so that it fits a terminal of 80 columns
 
 
 def _head(known: dict[str, Any]) -> str:
@@ -115,13 +124,17 @@ def _table(known: dict[str, Any]) -> None:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    shown = [title for title in _TITLES if title != "artifact"]
-    for title in shown:
-        table.add_column(title, justify="right" if title == "size" else "left", no_wrap=title != "metrics")
+    table.add_column("task", no_wrap=True)
+    table.add_column("\n".join(_FILE), no_wrap=True)
+    table.add_column("licence", overflow="fold", max_width=16)
+    table.add_column("metrics", overflow="fold")
     for model in known["models"]:
         cells = dict(zip(_TITLES, _cells(model), strict=True))
-        cells["metrics"] = cells["metrics"].replace(", ", "\n")
-        table.add_row(*(Text(cells[title]) for title in shown))
+        file = "\n".join(cells[title] for title in _FILE)
+        metrics = cells["metrics"].replace(", ", "\n")
+        table.add_row(
+            *(Text(cell) for cell in (cells["task"], file, cells["licence"], metrics)), end_section=True
+        )
     console = Console(file=sys.stdout)
     console.print(Text(_head(known)))
     console.print(table)

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from edgeface.cli.inputs import Item
     from edgeface.results import FrameResult
 
-__all__ = ["JsonLines", "OutputError", "OutputFolder", "save_picture"]
+__all__ = ["DestinationError", "JsonLines", "OutputError", "OutputFolder", "save_picture"]
 
 
 class OutputError(Exception):
     """Something asked for cannot be written: no room, no permission."""
+
+
+class DestinationError(OutputError):
+    """What the results of every input go to cannot be written: the folder of --out, the file of --json."""
 
 
 class OutputFolder:
@@ -41,10 +45,14 @@ class OutputFolder:
             root.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
             shown = printable(str(root))
-            raise OutputError(f"{shown}: {_why(error)}; choose another folder for --out") from error
+            raise DestinationError(f"{shown}: {_why(error)}; choose another folder for --out") from error
 
     def path(self, item: Item, suffix: str) -> Path:
-        """Where the overlay of `item` goes: its name, `.faces`, a number if that is taken, and `suffix`."""
+        """Where the overlay of `item` goes: its name, `.faces`, a number if that is taken, and `suffix`.
+
+        Raises:
+            OutputError: its own folder below the root cannot be made; those of other items may.
+        """
         folder = self.root / item.folder
         for number in range(1, len(self._taken) + 2):
             again = "" if number == 1 else f"-{number}"
@@ -56,7 +64,8 @@ class OutputFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{printable(str(folder))}: {error.strerror}") from error
+            shown = printable(str(folder))
+            raise OutputError(f"{shown}: {_why(error)}; choose another folder for --out") from error
         return path
 
 
@@ -89,7 +98,9 @@ class JsonLines:
             try:
                 self._own = Path(target).open("w", encoding="utf-8")  # noqa: SIM115  __exit__ closes it
             except (OSError, ValueError) as error:
-                raise OutputError(f"{self._shown}: {_why(error)}; choose another file for --json") from error
+                raise DestinationError(
+                    f"{self._shown}: {_why(error)}; choose another file for --json"
+                ) from error
 
     def write(self, result: FrameResult) -> None:
         """Append one result."""
@@ -101,7 +112,7 @@ class JsonLines:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise OutputError(f"{self._shown}: {_why(error)}") from error
+            raise DestinationError(f"{self._shown}: {_why(error)}") from error
         self._count += 1
 
     def summary(self) -> str:

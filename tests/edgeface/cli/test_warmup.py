@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from edgeface.bundle import Bundle, encode_bundle
 from edgeface.cli import warmup
 from edgeface.cli.compile import _header
 from edgeface.cli.warmup import warm_up
-from edgeface.errors import BundleError, DeviceError
+from edgeface.errors import ArgumentError, BundleError, DeviceError
 from tests.bundles import TINY
 from tests.edgeface.backends.onnx_models import SPEC, student
 
@@ -37,7 +38,11 @@ def test_a_terminal_gets_a_clock_that_goes_away(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("sys.stderr", terminal)
         with warmup._working("parsing (1 of 1): opening on litert"):
             pass
-    shown = os.read(reader, 65536).decode()
+    parts = []
+    with contextlib.suppress(OSError):  # the end of a terminal that is closed
+        while part := os.read(reader, 65536):  # gives a part of what was written, on a loaded machine
+            parts.append(part)
+    shown = b"".join(parts).decode()
     os.close(reader)
     assert "parsing (1 of 1): opening on litert" in shown
     assert "0:00:00" in shown
@@ -67,6 +72,29 @@ def test_rebuild_deletes_the_engines_of_this_bundle_alone(
     assert not mine.exists()
     assert others.exists()
     assert "parsing: CPUExecutionProvider, int8" in capfd.readouterr().out
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs the extra `onnx`")
+def test_the_options_in_the_name_reach_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
+    monkeypatch.setenv("EDGEFACE_CACHE", str(tmp_path))
+    from tests.edgeface.backends.test_onnx import on_a_gpu, with_listed
+
+    listed = with_listed(monkeypatch, works=True)
+    on_a_gpu(monkeypatch, "onnx:tensorrt")
+    path = tmp_path / "onnx.bundle"
+    header = _header(Bundle.load(TINY), {"parsing": SPEC}) | {"cards": {}}
+    path.write_bytes(encode_bundle(header, {SPEC.artifact: student()}))
+    warm_up(path, "onnx:tensorrt:fp16:dla=1")
+    options = listed.asked[0][1]
+    assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("True", "False")
+    assert options["trt_dla_core"] == "1"
+    assert Path(options["trt_engine_cache_path"]).name.endswith("-fp16-dla1")
+    assert "parsing (1 of 1): opening on onnx:tensorrt:fp16:dla=1 ..." in capfd.readouterr().err
+    with pytest.raises(ArgumentError, match="unknown options"):
+        warm_up(path, "onnx:tensorrt:half")
 
 
 def test_what_a_bundle_or_a_machine_lacks_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:

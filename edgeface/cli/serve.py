@@ -1,0 +1,147 @@
+"""`edgeface serve`: the kiosk service from the command line. Its parts are loaded when it runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeface.cli.bundle import bundle_option
+from edgeface.cli.inputs import printable
+from edgeface.errors import ArgumentError, ServiceError
+
+__all__ = ["serve_command"]
+
+_TASKS = ("landmarks", "parsing", "expression")
+_VARIABLE = "EDGEFACE_TOKEN"
+_LONGEST = 1024  # bytes of a token's file
+
+_EPILOG = """\b
+Exit codes:
+  0    the service was stopped (Ctrl-C, SIGTERM)
+  2    the command line is wrong
+  3    the service cannot start: the address is taken, the extra `serve` is missing
+  4    the bundle of models or the device is at fault
+  70   internal fault, please report it
+"""
+
+
+def _tasks(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    names = [name.strip().lower() for name in value.split(",") if name.strip()]
+    unknown = [name for name in names if name not in (*_TASKS, "none")]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is unknown; name some of {', '.join(_TASKS)}, or none")
+    return tuple(task for task in _TASKS if task in names)
+
+
+@click.command("serve", epilog=_EPILOG)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need a token."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0: any.")
+@click.option(
+    "--camera",
+    "cameras",
+    multiple=True,
+    metavar="SOURCE",
+    help="A camera that may be chosen: 0, /dev/video0, picamera, rtsp://..., a film, a folder. The first is "
+    "started. May be repeated; without it, the USB cameras that are found are offered and none is started.",
+)
+@click.option(
+    "--tasks",
+    default=",".join(_TASKS),
+    show_default=True,
+    callback=_tasks,
+    metavar="NAMES",
+    help="What to find in each face until the page chooses; none for boxes alone.",
+)
+@click.option(
+    "--privacy",
+    type=click.Choice(["off", "blur", "mask", "counts"]),
+    default="off",
+    show_default=True,
+    help="Blur faces or paint them over in all that is shown; or let counts and events alone leave.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help=f"Where the token is. Without it: the variable {_VARIABLE}; without that, and where others reach "
+    "the address, a new one is made and said.",
+)
+@click.option(
+    "--name", "names", multiple=True, metavar="HOST", help="A name by which browsers ask for this device."
+)
+@click.option(
+    "--certificate", type=click.Path(), metavar="FILE", help="Speak HTTPS with this certificate (PEM)."
+)
+@click.option("--key", type=click.Path(), metavar="FILE", help="The certificate's key (PEM).")
+@click.option("--max-faces", type=click.IntRange(1), metavar="N", help="Keep only the N largest faces.")
+@click.option(
+    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."
+)
+@click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What runs the models: a name that `edgeface devices` lists.",
+)
+@click.option("--strict", is_flag=True, help="Fail where a slower device would quietly stand in.")
+@bundle_option
+def serve_command(
+    cameras: tuple[str, ...],
+    token_file: Path | None,
+    host: str,
+    certificate: str | None,
+    key: str | None,
+    **options: Any,
+) -> int:
+    """Serve one camera, its faces and a page to this machine, or with a token to others.
+
+    The page shows the camera with its faces, takes photos and the visitor's own webcam. Programs use POST
+    /analyze, /events, the WebSocket /ws and /metrics; /openapi.json describes all of it. Nothing is stored
+    and nothing is sent anywhere by itself.
+    """
+    if (certificate is None) != (key is None):
+        raise ArgumentError("--certificate and --key go together; give both or none")
+    from edgeface import __version__
+    from edgeface.service import ServiceSettings, found_cameras, named_camera, serve
+    from edgeface.service.settings import is_loopback
+
+    offers = [named_camera(source) for source in cameras]
+    settings = ServiceSettings(
+        host=host,
+        token=_token(token_file, needed=not is_loopback(host)),
+        certificate=None if certificate is None or key is None else (certificate, key),
+        version=__version__,
+        **options,
+    )
+    serve(
+        settings,
+        offers or found_cameras(),
+        start=offers[0].key if offers else None,
+        say=lambda text: click.echo(printable(text), err=True),
+    )
+    return 0
+
+
+def _token(file: Path | None, *, needed: bool) -> str:
+    """Read the token. It is no option: every user of a machine can read the options of its programs."""
+    if file is not None:
+        try:
+            with file.open("rb") as stream:
+                token = stream.read(_LONGEST).decode("ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ServiceError(f"{file}: no token can be read there; write one in ASCII letters") from error
+        if not token:
+            raise ServiceError(f"{file}: is empty; write the token into it")
+        return token
+    token = os.environ.get(_VARIABLE, "").strip()
+    if not token and needed:
+        import secrets
+
+        token = secrets.token_urlsafe(24)
+    return token
