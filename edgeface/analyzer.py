@@ -64,7 +64,8 @@ class FaceAnalyzer:
         max_faces: at most this many faces per frame, the largest ones; None: as many as the detector gives.
         threads: threads per model. One is the fastest for networks this small on most boards.
         backend: ``"auto"`` for the fastest of this machine that answers rightly, with the CPU behind it; or
-            the name of a backend ("onnx:cuda", "isolated:litert"), or a `Backend`, which then runs alone.
+            the name of a backend ("onnx:cuda", "isolated:edgetpu:usb:0"), which has the CPU behind it unless
+            ``strict``; or a `Backend`, which runs alone.
         bundle: the models: None for the built-in ones, a path, or a loaded `Bundle`.
         min_score: least score of a face, in place of the one that the detector was tuned with.
         strict: refuse every silent fallback with a `DeviceError`: a backend that is present and fails, the
@@ -105,23 +106,31 @@ class FaceAnalyzer:
         self._lock = threading.Lock()
         self._closed = False
 
-    def analyze(self, frame: Frame | NDArray[Any], boxes: Sequence[BBox] | None = None) -> FrameResult:
+    def analyze(
+        self,
+        frame: Frame | NDArray[Any],
+        boxes: Sequence[BBox] | None = None,
+        rolls: Sequence[float | None] | None = None,
+    ) -> FrameResult:
         """Find and describe the faces of one frame.
 
         Args:
             frame: a `Frame`, or an RGB array as `Frame.from_array` takes it.
-            boxes: face boxes in frame pixels; when given, detection is skipped, and faces are taken to be
-                upright.
+            boxes: face boxes in frame pixels; when given, detection is skipped.
+            rolls: how far the face in each box leans, degrees in [-180, 180], positive clockwise on the
+                screen; its crop is turned as that of a detected face. None, also for one of them: unknown,
+                and taken to be upright.
 
         Raises:
-            ArgumentError: a box is not a `BBox`, or lies outside the frame.
+            ArgumentError: a box is not a `BBox`, or lies outside the frame; `rolls` are not as many numbers
+                in their range as there are boxes.
             FrameError: the array is not a picture.
             BundleError: a model is not the one that its bundle describes.
             DeviceError: the backend failed, or the analyzer is closed.
         """
         if not isinstance(frame, Frame):
             frame = Frame.from_array(frame)
-        given = None if boxes is None else _given(boxes, frame)
+        given = _given(boxes, rolls, frame)
         with self._lock:
             if self._closed:
                 raise DeviceError("the analyzer is closed; make a new one")
@@ -249,7 +258,7 @@ class FaceAnalyzer:
         if isinstance(backend, str):
             if backend == "auto":
                 return choose(specs, self._bundle, self._threads, strict=self._strict)
-            return taken(create(backend), specs)
+            return taken(create(backend), specs, spare=not self._strict)
         if isinstance(backend, type):
             raise ArgumentError(
                 f"backend is the class {backend.__name__} itself; pass {backend.__name__}(...)"
@@ -296,10 +305,24 @@ def _checked_score(value: Any) -> float:
     return float(value)
 
 
-def _given(boxes: object, frame: Frame) -> list[Face]:
+def _given(boxes: object, rolls: object, frame: Frame) -> list[Face] | None:
+    if boxes is None:
+        if rolls is not None:
+            raise ArgumentError("rolls say how the faces in boxes lean; pass boxes, too")
+        return None
     if not isinstance(boxes, Iterable):
         raise ArgumentError(f"boxes must be a list of BBox, not {type(boxes).__name__}; write [BBox(...)]")
-    return [Face(bbox=_checked_box(box, frame)) for box in boxes]
+    checked = [_checked_box(box, frame) for box in boxes]
+    if rolls is None:
+        return [Face(bbox=box) for box in checked]
+    if isinstance(rolls, str) or not isinstance(rolls, Iterable):
+        raise ArgumentError(f"rolls must be a list of degrees, not {rolls!r}; write [{rolls!r}]")
+    leans = [_checked_roll(roll) for roll in rolls]
+    if len(leans) != len(checked):
+        raise ArgumentError(
+            f"{len(checked)} boxes and {len(leans)} rolls; give one to each, None for an unknown one"
+        )
+    return [Face(bbox=box, roll=lean) for box, lean in zip(checked, leans, strict=True)]
 
 
 def _checked_box(box: object, frame: Frame) -> BBox:
@@ -312,6 +335,15 @@ def _checked_box(box: object, frame: Frame) -> BBox:
     if not overlaps or max(box.width, box.height) > 10 * max(frame.width, frame.height):
         raise ArgumentError(f"{box} is not a face in {frame.source} ({frame.width} x {frame.height} pixels)")
     return box
+
+
+def _checked_roll(roll: Any) -> float | None:
+    if roll is None:
+        return None
+    number = isinstance(roll, numbers.Real) and not isinstance(roll, bool)
+    if not number or not -180.0 <= roll <= 180.0:
+        raise ArgumentError(f"rolls must hold degrees from -180 to 180 or None, not {roll!r}")
+    return float(roll)
 
 
 def _loaded(bundle: object) -> Bundle:

@@ -1,10 +1,11 @@
 """Which backend runs the models, why, and what stands in when it fails.
 
-With one backend that opens the models, which is the case on most machines, it is taken: nothing is measured
-and nothing remembered. With several, each runs a known question (`edgeface.golden`) with every model: all but
-LiteRT in a process of their own, as they would run later, so that a runtime that crashes harms nobody. Who
-answers wrongly is refused; of the others the fastest is taken, LiteRT unless it is clearly beaten, and the
-decision is remembered in the user's cache folder for this device, these installed packages and these models.
+Where LiteRT alone opens the models, which is the case on most machines, it is taken: nothing is measured and
+nothing remembered. Else each backend, also one that is alone, runs a known question (`edgeface.golden`) with
+every model: all but LiteRT in a process of their own, as they would run later, so that a runtime that crashes
+harms nobody. Who answers wrongly is refused; of the others the fastest is taken, LiteRT unless it is clearly
+beaten, and the decision is remembered in the user's cache folder for this device, what is installed on it and
+these models.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeface.backends.base import Backend, Session, create, installed, known
+from edgeface.backends.libraries import library_versions
 from edgeface.cache import recall, remember
 from edgeface.errors import BundleError, DeviceError, DeviceHungError
 from edgeface.failover import FailoverSession, Health
-from edgeface.golden import agrees, golden_digest, golden_input
+from edgeface.golden import golden_input, is_right
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +40,7 @@ _SPARE = "litert"  # runs everywhere, in this process; what others are compared 
 _WORTH = 0.8  # a backend in a process of its own must take less than this part of LiteRT's time
 _RUNS, _SECONDS = 20, 0.25  # per model and backend: so many runs, or so long
 _ALL_REFUSED = "every other backend that is present was refused"
+_ALONE = "no other backend here opens these models"
 _DAY = 86400.0  # seconds for which a refusal is believed: a device may have been busy, or unplugged
 
 
@@ -49,7 +53,8 @@ class Candidate:
         usable: It is present, opens these models and was not refused.
         seconds: One run of every model, the best of several; None when nothing was measured.
         verdict: What it lacks with the mend, why it was refused, or what it was found to be.
-        refused: It is present and failed: it crashed, hung or answered wrongly, or it is unready.
+        refused: It is present and failed: it crashed, hung or answered wrongly, or it is unready and was not
+            built with other options either.
         unready: It would have to build something for minutes first. That is never remembered.
     """
 
@@ -98,8 +103,16 @@ class Choice:
         )
 
 
-def taken(backend: Backend, specs: Sequence[ModelSpec]) -> Choice:
-    """The choice of a caller who named the backend: it runs alone, and its failures are told.
+def taken(backend: Backend, specs: Sequence[ModelSpec], *, spare: bool = False) -> Choice:
+    """The choice of a caller who named the backend.
+
+    Args:
+        backend: runs the models.
+        specs: the models that it must open.
+        spare: put the CPU behind it: LiteRT in this process, where the bundle holds every model as
+            ``tflite`` and the backend is not LiteRT itself. It stands in from the first loss on and says
+            ``degraded``; what the backend's first model fails with is told and not covered, because a name
+            that does not work here is a mistake. Without it the backend runs alone and its failures are told.
 
     Raises:
         DeviceError: it does not open the models' formats.
@@ -110,7 +123,10 @@ def taken(backend: Backend, specs: Sequence[ModelSpec]) -> Choice:
                 f"backend {backend.name!r}: opens models of the formats {sorted(backend.formats)}, the "
                 f"bundle holds {spec.task!r} as {sorted(spec.formats)}; use another backend or bundle"
             )
-    return Choice(backend, "it was asked for")
+    behind = create(_SPARE) if spare and backend.name.removeprefix("isolated:") != _SPARE else None
+    if behind is not None and not all(spec.formats & behind.formats for spec in specs):
+        behind = None
+    return Choice(backend, "it was asked for", behind, health=Health(proven=False))
 
 
 def choose(
@@ -137,13 +153,12 @@ def choose(
     """
     candidates, backends = _present(specs, bundle, survey)
     usable = [candidate.name for candidate in candidates if candidate.usable]
-    if len(usable) < 2:
-        if not usable:
-            reasons = "; ".join(candidate.verdict for candidate in candidates)
-            raise DeviceError(f"no backend opens the models of bundle {bundle.source}: {reasons}")
-        refused = _refused(candidates, strict)
-        reason = _ALL_REFUSED if refused else "no other backend here opens these models"
-        return Choice(backends[usable[0]], reason, None, candidates)
+    if not usable:
+        reasons = "; ".join(candidate.verdict for candidate in candidates)
+        raise DeviceError(f"no backend opens the models of bundle {bundle.source}: {reasons}")
+    if usable == [_SPARE]:
+        reason = _ALL_REFUSED if _refused(candidates, strict) else _ALONE
+        return Choice(backends[_SPARE], reason, None, candidates)
     key = _key(specs, bundle, threads, usable)
     measured = None if again else _recalled(key, usable)
     remembered = measured is not None
@@ -180,35 +195,50 @@ def _present(
 ) -> tuple[tuple[Candidate, ...], dict[str, Backend]]:
     candidates, backends = [], {}
     formats = frozenset[str]().union(*(spec.formats for spec in specs))
-    for name in known(None if survey else formats):
+    names = list(known(None if survey else formats))
+    while names:
+        name = names.pop(0)
         try:
             backend = create(name)
         except DeviceError as error:
             candidates.append(Candidate(name, False, verdict=str(error)))
             continue
-        closed = next((spec for spec in specs if not spec.formats & backend.formats), None)
-        if closed is None and not _ready(backend, specs, bundle):
-            verdict = f"backend {name!r}: {_warm_up(name)}"
-            candidates.append(Candidate(name, False, verdict=verdict, refused=True, unready=True))
-        elif closed is None:
-            candidates.append(Candidate(name, True))
+        candidate, others = _found(name, backend, specs, bundle)
+        if candidate.usable:
             backends[name] = backend
-        else:
-            verdict = (
-                f"is present and opens {', '.join(sorted(backend.formats))}; the bundle holds "
-                f"{closed.task!r} as {', '.join(sorted(closed.formats))}"
-            )
-            candidates.append(Candidate(name, False, verdict=verdict))
+        candidates.append(candidate)
+        seen = {candidate.name for candidate in candidates}
+        names[:0] = sorted(others - seen.union(names))
     return tuple(candidates), backends
 
 
-def _ready(backend: Backend, specs: Sequence[ModelSpec], bundle: Bundle) -> bool:
-    """False if opening the models would begin with building something; nobody waits minutes for a probe."""
-    ready = getattr(backend, "ready", None)
-    if ready is None:
-        return True
+def _found(
+    name: str, backend: Backend, specs: Sequence[ModelSpec], bundle: Bundle
+) -> tuple[Candidate, frozenset[str]]:
+    """What a backend that is present is worth, and its names with other options that are ready to be used."""
+    for spec in specs:
+        if not spec.formats & backend.formats:
+            verdict = (
+                f"is present and opens {', '.join(sorted(backend.formats))}; the bundle holds "
+                f"{spec.task!r} as {', '.join(sorted(spec.formats))}"
+            )
+            return Candidate(name, False, verdict=verdict), frozenset()
     found = [spec.for_formats(backend.formats) for spec in specs]
-    return all(ready(bundle.artifact(spec.artifact)) for spec in found)
+    ready = getattr(backend, "ready", None)
+    artifacts = [] if ready is None else [bundle.artifact(spec.artifact) for spec in found]
+    others = _built(backend, artifacts)
+    # Nobody waits minutes for a probe.
+    if ready is None or all(ready(artifact) for artifact in artifacts):
+        return Candidate(name, True), others
+    verdict = f"backend {name!r}: {_warm_up(name)}"
+    return Candidate(name, False, verdict=verdict, refused=not others, unready=True), others
+
+
+def _built(backend: Backend, artifacts: Sequence[bytes]) -> frozenset[str]:
+    built = getattr(backend, "built", None)
+    if built is None or not artifacts:
+        return frozenset()
+    return frozenset[str].intersection(*(built(artifact) for artifact in artifacts))
 
 
 def _warm_up(name: str) -> str:
@@ -225,29 +255,41 @@ def _measured(
     backends: dict[str, Backend],
     usable: Sequence[str],
 ) -> dict[str, Candidate]:
-    found: dict[str, Candidate] = {}
     wanted: dict[str, dict[str, NDArray[Any]]] = {}
+    found = {}
     for name in sorted(usable, key=lambda name: name != _SPARE):  # it answers first, the others are compared
-        backend = backends[name] if name == _SPARE else create(f"isolated:{name}")
-        try:
-            seconds = 0.0
-            for spec in specs:
-                took, outputs = _asked(backend, spec, bundle, threads)
-                if name == _SPARE:
-                    wanted[spec.task] = outputs
-                elif not _is_right(spec, outputs, wanted.get(spec.task)):
-                    raise DeviceError(
-                        f"backend {name!r}: answers wrongly for {spec.task!r}; update its runtime or firmware"
-                    )
-                seconds += took
-        except (DeviceError, BundleError) as error:
-            # What was built may be for an older driver: then it is built anew.
-            unready = isinstance(error, DeviceHungError) and hasattr(backends[name], "ready")
-            verdict = f"{error}; it may be that it {_warm_up(name)}" if unready else str(error)
-            found[name] = Candidate(name, False, verdict=verdict, refused=True, unready=unready)
-        else:
-            found[name] = Candidate(name, True, seconds, f"answers rightly in {seconds * 1e3:.1f} ms")
+        found[name] = _probed(name, backends[name], specs, bundle, threads, wanted=wanted)
     return found
+
+
+def _probed(
+    name: str,
+    backend: Backend,
+    specs: Sequence[ModelSpec],
+    bundle: Bundle,
+    threads: int,
+    *,
+    wanted: dict[str, dict[str, NDArray[Any]]],
+) -> Candidate:
+    """Ask one backend about every model; what LiteRT answers is put into ``wanted``."""
+    seconds = 0.0
+    try:
+        asked = backend if name == _SPARE else create(f"isolated:{name}")
+        for spec in specs:
+            took, outputs = _asked(asked, spec, bundle, threads)
+            if name == _SPARE:
+                wanted[spec.task] = outputs
+            elif not is_right(spec, outputs, wanted.get(spec.task)):
+                raise DeviceError(
+                    f"backend {name!r}: answers wrongly for {spec.task!r}; update its runtime or firmware"
+                )
+            seconds += took
+    except (DeviceError, BundleError) as error:
+        # What was built may be for an older driver: then it is built anew.
+        unready = isinstance(error, DeviceHungError) and hasattr(backend, "ready")
+        verdict = f"{error}; it may be that it {_warm_up(name)}" if unready else str(error)
+        return Candidate(name, False, verdict=verdict, refused=True, unready=unready)
+    return Candidate(name, True, seconds, f"answers rightly in {seconds * 1e3:.1f} ms")
 
 
 def _asked(
@@ -268,17 +310,6 @@ def _asked(
     finally:
         session.close()
     return best, outputs
-
-
-def _is_right(
-    spec: ModelSpec, outputs: Mapping[str, NDArray[Any]], wanted: Mapping[str, NDArray[Any]] | None
-) -> bool:
-    """By the bundle's digest, else by LiteRT's answer; without either nobody can tell."""
-    if spec.golden is not None and golden_digest(spec, outputs) == spec.golden:
-        return True
-    if wanted is not None:
-        return agrees(spec, outputs, wanted)
-    return spec.golden is None
 
 
 def _refused(candidates: tuple[Candidate, ...], strict: bool) -> list[Candidate]:
@@ -303,7 +334,7 @@ def _best(
         name = _SPARE
         reason = "no other backend is clearly faster"
     elif len(timed) == 1:
-        reason = _ALL_REFUSED
+        reason = _ALL_REFUSED if refused else _ALONE
     else:
         reason = "it is the fastest of those that answer rightly"
     if name == _SPARE:
@@ -318,9 +349,11 @@ def _open(backend: Backend, spec: ModelSpec, bundle: Bundle, threads: int) -> Se
 
 
 def _key(specs: Sequence[ModelSpec], bundle: Bundle, threads: int, usable: Sequence[str]) -> str:
+    """What the decision depends on: the machine, everything that runs on it, and what is asked."""
     packages = [name for name, _ in installed()]  # a name holds the version
+    machine = [device_name(), sys.version, packages, library_versions()]
     tasks = sorted(spec.task for spec in specs)
-    what = json.dumps([1, device_name(), packages, bundle.digest, tasks, threads, list(usable)])
+    what = json.dumps([2, machine, bundle.digest, tasks, threads, list(usable)])
     return f"choice-{hashlib.sha256(what.encode()).hexdigest()[:24]}"
 
 

@@ -1,7 +1,8 @@
 """An accelerator with the CPU behind it, which answers what the accelerator fails on.
 
 A loss costs the frame that meets it one deadline. Whether the accelerator is back is found out in the
-background: frames go on on the CPU until every model has been opened there again and has answered.
+background: frames go on on the CPU until every model has been opened there again and has answered a known
+question as the CPU does.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeface.backends.base import Ran, Session, Tensors, check_inputs
 from edgeface.errors import DeviceError, EdgeFaceError
-from edgeface.golden import golden_input
+from edgeface.golden import golden_input, is_right
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ class Health:
         back_off: when it is tried again.
         clock: seconds that only grow; tests bring their own.
         start: does some work beside the frames; tests do it when they please.
+        proven: it is known to work. What one that is not fails with at first is raised and not covered.
     """
 
     def __init__(
@@ -62,10 +64,14 @@ class Health:
         back_off: BackOff = _BACK_OFF,
         clock: Callable[[], float] = time.monotonic,
         start: Callable[[Callable[[], None]], None] = _in_background,
+        *,
+        proven: bool = True,
     ) -> None:
         self.clock = clock
         self.reason = ""
         """Why it does not answer; empty when it does."""
+        self.proven = proven
+        """Whether it has opened a model before, here or in a probe."""
         self._back_off = back_off
         self._start = start
         self._sessions: weakref.WeakSet[FailoverSession] = weakref.WeakSet()
@@ -131,7 +137,7 @@ class FailoverSession:
 
     Raises:
         BundleError: the artifact is not the model that ``spec`` describes.
-        DeviceError: it can be opened in neither place.
+        DeviceError: it can be opened in neither place, or not on an accelerator that is not proven.
     """
 
     def __init__(
@@ -147,6 +153,7 @@ class FailoverSession:
         self._lock = threading.RLock()
         self._accelerator: Session | None = None
         self._spare: Session | None = None
+        self._wanted: dict[str, NDArray[Any]] | None = None  # the CPU's answer to the known question
         self._closed = False
         health.join(self)
         session = self._used(lambda session: session) or self._on_spare()
@@ -187,16 +194,26 @@ class FailoverSession:
 
         Raises:
             BundleError: the artifact is not the model that the header describes.
-            DeviceError: the accelerator is still lost.
+            DeviceError: the accelerator is still lost, or answers wrongly.
         """
+        question = golden_input(self._spec)
         with self._lock:
             stale, self._accelerator = self._accelerator, None
             if self._closed:
                 return
+            if self._wanted is None:
+                with contextlib.suppress(EdgeFaceError):  # without a spare the accelerator is needed the more
+                    self._wanted = self._on_spare().run(question)
+            wanted = self._wanted
         _drop(stale)
         fresh = self._open_accelerator()
         try:
-            fresh.run(golden_input(self._spec))  # no frame shall be the first to meet one that hangs
+            # No frame shall be the first to meet one that hangs, or that came back damaged.
+            if not is_right(self._spec, fresh.run(question), wanted):
+                raise DeviceError(
+                    f"model {self._spec.task!r}: {fresh.ran.backend} answers wrongly since it is back; "
+                    "unplug it and plug it in again, or update its firmware"
+                )
         except DeviceError:
             _drop(fresh)
             raise
@@ -218,8 +235,11 @@ class FailoverSession:
         try:
             if self._accelerator is None:
                 self._accelerator = self._open_accelerator()
+            health.proven = True
             return use(self._accelerator)
         except DeviceError as error:
+            if not health.proven:
+                raise
             health.lost(str(error), health.clock() - start)
             _drop(self._accelerator)
             self._accelerator = None

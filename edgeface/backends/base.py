@@ -54,6 +54,7 @@ _FORMATS = {
 # These hold another backend and are asked for by name alone: "isolated:onnx".
 _AROUND = {"isolated": "edgeface.backends.isolated"}
 _GROUP = "edgeface.backends"
+_METADATA = ("dist-info", "egg-info")  # what ends the names of pip's folders, and of apt's
 
 
 @runtime_checkable
@@ -94,7 +95,11 @@ class Backend(Protocol):
 
     One that builds something for minutes when it opens a model for the first time has two more methods:
     ``ready(artifact) -> bool`` tells, quickly, whether that was done, and ``forget(artifact)`` deletes it.
-    ``"auto"`` then waits for `edgeface models warmup`.
+    ``"auto"`` then waits for `edgeface models warmup`. A third, ``built(artifact) -> frozenset[str]``, gives
+    the names of this backend with other options that this was done for: ``"auto"`` looks at these, too.
+
+    One that is known to crash or hang for a certain cause has ``suspicion``, a text that names it with the
+    mend: whoever isolates it adds that to a `DeviceCrashedError` or `DeviceHungError`.
     """
 
     @property
@@ -174,18 +179,20 @@ def select(name: str, formats: frozenset[str]) -> Backend:
 
 
 def installed() -> tuple[tuple[str, str], ...]:
-    """Every installed distribution as (name-version, folder), sorted; it changes whenever one is installed.
+    """Every installed distribution as (name-version, metadata), sorted; it changes whenever one is installed.
 
     A listing of folders, because `importlib.metadata` alone takes a tenth of the time to the first result.
     """
     found: set[tuple[str, str]] = set()
-    ending = ".dist-info"
     for folder in map(os.fspath, sys.path):
         try:
             names = os.listdir(folder or os.curdir)  # noqa: PTH208  a quarter of the time of pathlib's
         except OSError:  # an entry of sys.path may be an archive, or nothing
             continue
-        found.update((name.removesuffix(ending), folder) for name in names if name.endswith(ending))
+        for name in names:
+            stem, dot, ending = name.rpartition(".")
+            if dot and ending in _METADATA:
+                found.add((stem, f"{folder}{os.sep}{name}" if folder else name))
     return tuple(sorted(found))
 
 
@@ -197,9 +204,9 @@ def _entry_points() -> dict[str, EntryPoint]:
 @lru_cache(maxsize=1)
 def _entry_points_on(_path: tuple[str, ...]) -> dict[str, EntryPoint]:
     # Most machines have none and pay for no `importlib.metadata`.
-    for name, folder in installed():
+    for _, metadata in installed():
         try:
-            text = Path(folder, f"{name}.dist-info", "entry_points.txt").read_bytes()
+            text = Path(metadata, "entry_points.txt").read_bytes()
         except OSError:  # most distributions have none
             continue
         if f"[{_GROUP}]".encode() in text:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeface.backends.base import Ran
 from edgeface.backends.coral import Fault, not_re_enumerated, parse_device, preventing
-from edgeface.backends.delegate import DelegateFaultError, PluginDelegate
+from edgeface.backends.delegate import _REBUILD, DelegateFaultError, PluginDelegate
 from edgeface.backends.tflite_graph import InterpreterSession, runtime
 from edgeface.errors import BundleError, DeviceError
 
@@ -47,6 +47,10 @@ class EdgeTpuBackend:
     """
 
     formats = frozenset({"edgetpu"})
+    suspicion = (
+        "the usual cause is a wrong ABI pairing: this libedgetpu was built for another runtime "
+        f"(google-coral/edgetpu issue 812); {_REBUILD}"
+    )
 
     def __init__(self, device: str = "", library: str = _LIBRARY, root: Path = Path("/")) -> None:
         parse_device(device)

@@ -65,8 +65,9 @@ class IsolatedBackend:
         if min(deadlines.run, deadlines.open, deadlines.again, deadlines.close) <= 0:
             raise ArgumentError(f"deadlines must be above 0, not {deadlines}")
         self.name = f"isolated:{name}"
-        self.formats = create_backend(name).formats
-        self._process = _Process(name, deadlines)
+        inner = create_backend(name)
+        self.formats = inner.formats
+        self._process = _Process(name, deadlines, str(getattr(inner, "suspicion", "")))
 
     def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> IsolatedSession:
         """Open a model in the child; see `edgeface.backends.base.Backend.open`.
@@ -152,13 +153,14 @@ class IsolatedSession:
 class _Process:
     """The child, or none: it is started by the first call, and again by the first call after its end."""
 
-    def __init__(self, name: str, deadlines: Deadlines) -> None:
+    def __init__(self, name: str, deadlines: Deadlines, suspicion: str) -> None:
         self.deadlines = deadlines
         self.lock = threading.RLock()
         self.keys = itertools.count()
         self.opened: set[int] = set()
         self.opening: dict[str, float] = {}  # artifact -> how long it took, seconds
         self._name = name
+        self._suspicion = f"; {suspicion}" if suspicion else ""
         self._child: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._forget: weakref.finalize[..., _Process] | None = None
@@ -200,12 +202,13 @@ class _Process:
             self.end(kill=True)
             raise DeviceHungError(
                 f"model {task!r}: {self._name!r} gave no answer within {seconds:g} s and its process was "
-                "ended; the next call starts a new one, and a longer deadline is given with Deadlines"
+                f"ended{self._suspicion}; the next call starts a new one, and a longer deadline is given "
+                "with Deadlines"
             ) from error
         except EOFError as error:
             raise DeviceCrashedError(
-                f"model {task!r}: {self._name!r} ended its process ({self.end()}); the next call starts a "
-                "new one, and `edgeface devices` tells what works here"
+                f"model {task!r}: {self._name!r} ended its process ({self.end()}){self._suspicion}; the next "
+                "call starts a new one, and `edgeface devices` tells what works here"
             ) from error
         except BaseException:
             # Ctrl-C while waiting: an answer that comes later must not meet another question.
@@ -222,13 +225,18 @@ class _Process:
         self.opened.clear()
         if self._forget is not None:
             self._forget.detach()
-        if child is None or channel is None:
+        if channel is None:
+            return "not started"
+        if child is None:  # interrupted while it was started: what was begun sees the end of its pipe
+            channel.close()
             return "not started"
         return _ended(child, channel, self._pid, 0.0 if kill else self.deadlines.close)
 
     def _start(self) -> Channel:
         ours, theirs = os.pipe(), os.pipe()  # (read, write) of what they say, and of what we say
         paths = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100  "" means the current folder
+        # Before the child: wherever Ctrl-C comes, `end` finds what there is to be ended.
+        self._pid, self._channel = os.getpid(), Channel(ours[0], theirs[1])
         arguments = [self._name, str(theirs[0]), str(ours[1]), str(self._memory)]
         try:
             self._child = subprocess.Popen(
@@ -240,14 +248,10 @@ class _Process:
                 start_new_session=True,  # a Ctrl-C in the terminal goes to the caller alone
             )
         except OSError as error:
-            os.close(ours[0])
-            os.close(theirs[1])
             raise DeviceError(f"backend 'isolated:{self._name}': cannot start Python ({error})") from error
         finally:
             os.close(theirs[0])
             os.close(ours[1])
-        self._pid = os.getpid()
-        self._channel = Channel(ours[0], theirs[1])
         self._forget = weakref.finalize(self, _ended, self._child, self._channel, self._pid, 0.0)
         return self._channel
 

@@ -7,8 +7,12 @@ the grid that the header gives them, half to even.
 
 A backend is one provider and never another: where onnxruntime would go on with the CPU in silence, opening
 fails and says why. A provider that is listed may still not work, so a session on a GPU runs once before it is
-given out; TensorRT builds its engine then, which takes minutes the first time and is kept in a folder
-(`edgeface models warmup` does it ahead of time).
+given out, and what each provider holds of the graph is counted: one that holds nothing is refused. TensorRT
+builds its engine in that run, which takes minutes the first time and is kept in a folder (`edgeface models
+warmup` does it ahead of time).
+
+``onnx:tensorrt:fp16`` says how the engine is built: ``int8``, ``fp16``, both, or ``fp32``, and ``dla=0`` or
+``dla=1`` for a deep learning accelerator, with a colon between two. Without a precision it is int8 and fp16.
 """
 
 from __future__ import annotations
@@ -26,10 +30,13 @@ import numpy as np
 from edgeface.backends.base import Ran, Tensors, check_inputs
 from edgeface.backends.nvidia import explain_absence, read_board
 from edgeface.backends.onnx_file import OnnxGraph, read_onnx
-from edgeface.backends.tensorrt import TensorRTOptions, make_private
+from edgeface.backends.onnx_placement import counting
+from edgeface.backends.tensorrt import TensorRTOptions, make_private, options_named
 from edgeface.errors import ArgumentError, BundleError, DeviceError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from edgeface.bundle import InputSpec, ModelSpec, OutputSpec
@@ -42,7 +49,9 @@ _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 OPTIONS = tuple(_PROVIDERS)
-"""What may stand after the colon of ``backend="onnx:..."``; alone, ``onnx`` is the CPU."""
+"""What may stand after the colon of ``backend="onnx:..."``; alone, ``onnx`` is the CPU.
+
+After ``tensorrt`` come its own options, see `edgeface.backends.tensorrt.options_named`."""
 
 _ONLY_ERRORS = 3  # onnxruntime's log levels: 2 warns of every operator that a GPU leaves to the CPU
 
@@ -63,9 +72,10 @@ class OnnxBackend:
     def __init__(self, device: str = "cpu", tensorrt: TensorRTOptions | None = None) -> None:
         if device not in _PROVIDERS:
             raise ArgumentError(f"backend 'onnx:{device}': unknown device; choose from {', '.join(OPTIONS)}")
-        self.name = "onnx" if device == "cpu" else f"onnx:{device}"
         self.device = device
         self.tensorrt = tensorrt or TensorRTOptions()
+        words = self.tensorrt.words if device == "tensorrt" else ()
+        self.name = "onnx" if device == "cpu" else ":".join(["onnx", device, *words])
 
     def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> OnnxSession:
         """Open a model; see `edgeface.backends.base.Backend.open`."""
@@ -74,6 +84,11 @@ class OnnxBackend:
     def ready(self, artifact: bytes) -> bool:
         """False if opening a model begins with building its engine; see `edgeface.backends.base.Backend`."""
         return self.device != "tensorrt" or self.tensorrt.kept(artifact)
+
+    def built(self, artifact: bytes) -> frozenset[str]:
+        """The names that this backend has with other options, of which an engine for a model is kept."""
+        others = self.tensorrt.others() if self.device == "tensorrt" else ()
+        return frozenset(OnnxBackend("tensorrt", one).name for one in others if one.kept(artifact))
 
     def forget(self, artifact: bytes) -> None:
         """Delete the engines that were kept for a model, so that opening it builds them anew.
@@ -98,19 +113,31 @@ class OnnxSession:
         except ValueError as error:
             raise BundleError(f"artifact '{spec.artifact}': is no usable ONNX file: {error}") from error
         runtime = _runtime(backend.device)
-        session = _opened(runtime, spec, artifact, threads, backend)
-        _check_graph(spec, session, graph)
+        options = _session_options(runtime, threads)
         self._spec = spec
         self._lock = threading.Lock()
-        self._session: Any = session
-        self._ran = _truth(session, graph, threads, backend)
-        if backend.device != "cpu":
+        self._ran = _truth(graph, threads, backend, {})
+        if backend.device == "cpu":
+            self._session: Any = _opened(runtime, spec, artifact, options, backend)
+            _check_graph(spec, self._session, graph)
+            return
+        with counting(runtime, options) as count:
+            self._session = _opened(runtime, spec, artifact, options, backend)
+            _check_graph(spec, self._session, graph)
             # The only probe that counts. TensorRT's engine is built here.
             self.run({spec.input.name: np.zeros(spec.input.shape, spec.input.dtype)})
+            placed = count(self._session)
+        self._ran = _truth(graph, threads, backend, placed)
+        if not placed.get(_PROVIDERS[backend.device]):
+            raise DeviceError(
+                f"artifact '{spec.artifact}': {_PROVIDERS[backend.device]} took no operator of it on "
+                f"{backend.name!r}, onnxruntime gave them to {', '.join(sorted(placed)) or 'nobody'}; name "
+                "the backend of that one"
+            )
 
     @property
     def ran(self) -> Ran:
-        """The provider that holds the graph, by onnxruntime's own account."""
+        """The provider that holds most of the graph, by onnxruntime's own account."""
         return self._ran
 
     def run(self, tensors: Tensors) -> dict[str, NDArray[Any]]:
@@ -150,14 +177,17 @@ def create(option: str = "cpu") -> OnnxBackend:
     """The backend, for `edgeface.backends.base.create`.
 
     Raises:
-        ArgumentError: the option names no device.
+        ArgumentError: the option names no device, or none of the device's options.
         DeviceError: onnxruntime is not installed, or the machine has no such device.
     """
-    backend = OnnxBackend(option)
+    device, _, more = option.partition(":")
+    if more and device in _PROVIDERS and device != "tensorrt":
+        raise ArgumentError(f"backend 'onnx:{option}': {device} takes no option; write 'onnx:{device}'")
+    backend = OnnxBackend(device, options_named(more) if device == "tensorrt" else None)
     board = read_board()
-    driverless = option != "cpu" and not board.driver and board.l4t is None
+    driverless = device != "cpu" and not board.driver and board.l4t is None
     if driverless or importlib.util.find_spec("onnxruntime") is None:
-        raise DeviceError(_absent(option))
+        raise DeviceError(_absent(device))
     return backend
 
 
@@ -178,7 +208,9 @@ def _runtime(device: str) -> Any:
     return onnxruntime
 
 
-def _opened(runtime: Any, spec: ModelSpec, artifact: bytes, threads: int, backend: OnnxBackend) -> Any:
+def _opened(
+    runtime: Any, spec: ModelSpec, artifact: bytes, session_options: Any, backend: OnnxBackend
+) -> Any:
     wanted = _PROVIDERS[backend.device]
     if wanted not in runtime.get_available_providers():
         raise DeviceError(_absent(backend.device))
@@ -193,9 +225,7 @@ def _opened(runtime: Any, spec: ModelSpec, artifact: bytes, threads: int, backen
             runtime.preload_dlls()
         chain.append(_PROVIDERS["cpu"])
     try:
-        session = runtime.InferenceSession(
-            artifact, _session_options(runtime, threads), providers=chain, enable_fallback=0
-        )
+        session = runtime.InferenceSession(artifact, session_options, providers=chain, enable_fallback=0)
     except Exception as error:  # its errors have no common base
         raise DeviceError(
             f"artifact '{spec.artifact}': onnxruntime cannot open it on {backend.name!r} ({error})"
@@ -219,33 +249,22 @@ def _session_options(runtime: Any, threads: int) -> Any:
         # A pool that spins keeps cores at 100 % between two frames.
         ("session.intra_op.allow_spinning", "0"),
         ("session.inter_op.allow_spinning", "0"),
-        ("session.record_ep_graph_assignment_info", "1"),
     ):
         options.add_session_config_entry(key, value)
     return options
 
 
-def _truth(session: Any, graph: OnnxGraph, threads: int, backend: OnnxBackend) -> Ran:
+def _truth(graph: OnnxGraph, threads: int, backend: OnnxBackend, placed: Mapping[str, int]) -> Ran:
+    """What runs the graph; ``placed`` is how many operators each provider holds, empty where none can."""
+    delegate = max(placed, key=lambda name: placed[name]) if placed else _PROVIDERS[backend.device]
     precision = graph.precision
-    if backend.device == "cuda" and graph.quantised:
+    if delegate == _PROVIDERS["cuda"] and graph.quantised:
         precision = "float32"  # CUDA has no integer convolutions: the pairs only round
-    elif backend.device == "tensorrt":
+    elif delegate == _PROVIDERS["tensorrt"]:
         plain = "float16" if backend.tensorrt.fp16 else "float32"
         precision = "int8" if graph.quantised and backend.tensorrt.int8 else plain
-    return Ran(
-        backend.name,
-        session.get_providers()[0],
-        None if backend.device == "cpu" else _left_on_cpu(session),
-        precision,
-        threads,
-    )
-
-
-def _left_on_cpu(session: Any) -> int | None:
-    if not hasattr(session, "get_provider_graph_assignment_info"):  # onnxruntime < 1.24
-        return None
-    parts = session.get_provider_graph_assignment_info()
-    return sum(len(part.get_nodes()) for part in parts if part.ep_name == _PROVIDERS["cpu"])
+    left = placed.get(_PROVIDERS["cpu"], 0) if placed else None
+    return Ran(backend.name, delegate, left, precision, threads)
 
 
 def _to_onnx(spec: InputSpec, image: NDArray[Any]) -> NDArray[np.float32]:

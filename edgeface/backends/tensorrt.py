@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edgeface.cache import cache_folder
-from edgeface.errors import DeviceError
+from edgeface.errors import ArgumentError, DeviceError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["TensorRTOptions", "make_private"]
+__all__ = ["TensorRTOptions", "make_private", "options_named"]
+
+_PRECISIONS = ("int8", "fp16")
+_DLA = re.compile(r"dla=([01])")
+_CORES = (None, 0, 1)  # an Orin or Xavier has two at most
 
 
 def _engine_folder() -> Path | None:
@@ -73,13 +79,52 @@ class TensorRTOptions:
         shared = self.cache / f"onnxruntime-{runtime}"
         return shared / self._name(artifact), shared
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """How these options differ from the usual ones, as `options_named` reads them."""
+        precision = () if self.int8 and self.fp16 else self._precisions()
+        return (*precision, *([] if self.dla_core is None else [f"dla={self.dla_core}"]))
+
+    def others(self) -> tuple[TensorRTOptions, ...]:
+        """Every other way of building engines that has a name, in the same folder."""
+        ways = itertools.product((True, False), (True, False), _CORES)
+        changed = (replace(self, int8=int8, fp16=fp16, dla_core=core) for int8, fp16, core in ways)
+        return tuple(options for options in changed if options != self)
+
     def kept(self, artifact: bytes) -> bool:
-        """True if an engine of a model is kept, by whatever version of onnxruntime it was built."""
+        """True if an engine of a model in this precision is kept, by whatever version of onnxruntime."""
         return self.cache is not None and any(self.cache.glob(f"onnxruntime-*/{self._name(artifact)}/*"))
 
     def _name(self, artifact: bytes) -> str:
         core = "" if self.dla_core is None else f"-dla{self.dla_core}"
-        return hashlib.sha256(artifact).hexdigest()[:16] + core
+        return f"{hashlib.sha256(artifact).hexdigest()[:16]}-{'-'.join(self._precisions())}{core}"
+
+    def _precisions(self) -> tuple[str, ...]:
+        return tuple(name for name in _PRECISIONS if getattr(self, name)) or ("fp32",)
+
+
+def options_named(text: str) -> TensorRTOptions:
+    """The options that the end of a backend's name asks for: ``fp16``, ``int8:fp16``, ``fp32``, ``dla=0``.
+
+    Whoever names a precision gets that one and no other; without one it is int8 and float16.
+
+    Raises:
+        ArgumentError: a word is unknown, stands twice, or contradicts another.
+    """
+    words = text.split(":") if text else []
+    precisions = [word for word in words if word in (*_PRECISIONS, "fp32")]
+    cores = [match[1] for match in map(_DLA.fullmatch, words) if match]
+    sound = len(precisions) + len(cores) == len(words) == len(set(words)) and len(cores) < 2
+    if not sound or ("fp32" in precisions and (len(precisions) > 1 or cores)):
+        raise ArgumentError(
+            f"backend 'onnx:tensorrt:{text}': unknown options; write int8, fp16, int8:fp16 or fp32, and "
+            "dla=0 or dla=1 after a colon for an accelerator, which has no fp32"
+        )
+    return TensorRTOptions(
+        fp16=not precisions or "fp16" in precisions,
+        int8=not precisions or "int8" in precisions,
+        dla_core=int(cores[0]) if cores else None,
+    )
 
 
 def make_private(folder: Path) -> None:

@@ -36,7 +36,8 @@ def show(path: Path | None, as_json: bool, again: bool, threads: int) -> None:
     for name, milliseconds, verdict in rows:
         click.echo(f"{printable(name).ljust(wide)}  {milliseconds:>8}  {printable(verdict)}".rstrip())
     spare = f", with {told['spare']} behind it" if told["spare"] else ""
-    click.echo(f"chosen: {printable(told['chosen'])}{spare}: {printable(told['why'])}")
+    remembered = " (remembered; --again measures anew)" if told["remembered"] else ""
+    click.echo(f"chosen: {printable(told['chosen'])}{spare}: {printable(told['why'])}{remembered}")
     for task, ran in told["ran"].items():
         click.echo(f"{task}: {printable(_line(ran))}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,17 +13,21 @@ import pytest
 
 from edgeface import cache, choice
 from edgeface.analyzer import FaceAnalyzer
-from edgeface.backends.base import Backend
+from edgeface.backends.base import Backend, create, known
 from edgeface.backends.isolated import Deadlines, IsolatedBackend
 from edgeface.backends.litert import LiteRTBackend, LiteRTSession
+from edgeface.backends.nvidia import Board
 from edgeface.backends.scripted import ScriptedBackend
+from edgeface.backends.tensorrt import TensorRTOptions
 from edgeface.bundle import Bundle, encode_bundle
 from edgeface.choice import Choice, choose, taken
+from edgeface.cli.compile import _header
 from edgeface.errors import BundleError, DeviceError
-from edgeface.golden import golden_digest, golden_input
+from edgeface.golden import golden_digest, golden_input, is_right
 from edgeface.results import BBox, Ran
 from tests import faulty
 from tests.bundles import TINY, opened
+from tests.edgeface.backends import delegates, onnx_models
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation needs Linux")
 
@@ -79,6 +84,43 @@ def test_alone_litert_is_taken_without_a_measurement(
     assert found.reason == "no other backend here opens these models"
     assert [candidate.name for candidate in found.candidates] == ["litert"]
     assert not cache_folder.exists()
+
+
+def coral_bundle(**changes: Any) -> Bundle:
+    """A bundle that an Edge TPU alone opens."""
+    header = _header(Bundle.load(TINY), {"expression": dataclasses.replace(delegates.SPEC, **changes)}) | {
+        "cards": {}
+    }
+    return Bundle.from_bytes(encode_bundle(header, {delegates.SPEC.artifact: delegates.compiled_model()}))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"), [(delegates.CRASHING, "SIGSEGV"), (delegates.REFUSING, "no TPU answers")]
+)
+def test_the_only_backend_is_probed_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, said: str
+) -> None:
+    """A library that crashes ends a child and not the application, though nothing else opens the models."""
+    monkeypatch.setenv("EDGEFACE_LIBEDGETPU", delegates.build(tmp_path, source))
+    with pytest.raises(DeviceError, match=f"every backend that is present was refused: .*{said}"):
+        chosen(coral_bundle())
+
+
+def test_the_only_backend_runs_isolated_where_it_answers_rightly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEFACE_LIBEDGETPU", delegates.build(tmp_path, delegates.ACCEPTING))
+    right = {"logits": delegates.expected(golden_input(delegates.SPEC)["image"])}
+    bundle = coral_bundle(golden=golden_digest(delegates.SPEC, right))
+    found = chosen(bundle, strict=True)
+    assert (found.backend.name, found.spare) == ("isolated:edgetpu", None)
+    assert found.reason == "no other backend here opens these models"
+    assert chosen(bundle).remembered
+    session = found.open(bundle.model("expression"), bundle, 1)
+    np.testing.assert_array_equal(session.run(golden_input(delegates.SPEC))["logits"], right["logits"])
+    session.close()
+    with pytest.raises(DeviceError, match=r"every backend that is present was refused: .*answers wrongly"):
+        chosen(coral_bundle(golden="0" * 64))
 
 
 def test_the_fastest_of_those_that_answer_rightly_is_taken_isolated_and_with_a_spare(
@@ -141,6 +183,32 @@ def test_what_must_be_built_first_is_not_waited_for_and_taken_when_it_was(
     assert chosen(bundle).candidates[1].usable
 
 
+def test_an_engine_of_other_options_is_looked_at_when_it_was_built(
+    monkeypatch: pytest.MonkeyPatch, cache_folder: Path
+) -> None:
+    """Whoever ran `models warmup --backend onnx:tensorrt:fp16` has chosen what "auto" may take."""
+    pytest.importorskip("onnxruntime", reason="needs the extra: pip install 'edgeface[onnx]'")
+    monkeypatch.setattr("edgeface.backends.onnx.read_board", lambda: Board("36.4.3", "12.6", driver=True))
+    header = _header(Bundle.load(TINY), {"parsing": onnx_models.SPEC}) | {"cards": {}}
+    content = onnx_models.student()
+    bundle = Bundle.from_bytes(encode_bundle(header, {onnx_models.SPEC.artifact: content}))
+    specs = tuple(bundle.models.values())
+
+    def found() -> dict[str, choice.Candidate]:
+        return {one.name: one for one in choice._present(specs, bundle, survey=False)[0]}
+
+    assert set(found()) == {"onnx", "onnx:cuda", "onnx:tensorrt"}
+    assert (found()["onnx:tensorrt"].refused, found()["onnx:tensorrt"].unready) == (True, True)
+    engines = TensorRTOptions(int8=False).folders(content, "1.22.0")[0]
+    engines.mkdir(parents=True)
+    (engines / "kernel_fp16_sm87.engine").write_bytes(b"kept")
+    now = found()
+    assert list(now) == ["onnx", "onnx:cuda", "onnx:tensorrt", "onnx:tensorrt:fp16"]
+    assert now["onnx:tensorrt:fp16"].usable
+    plain = now["onnx:tensorrt"]
+    assert (plain.usable, plain.refused, plain.unready) == (False, False, True)
+
+
 def test_an_engine_that_is_built_anew_in_the_probe_is_refused_and_not_remembered(
     bundle: Bundle, other: Any, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +254,17 @@ def test_a_decision_is_remembered_until_something_changes(
     assert not chosen(small(description="another model")).remembered
     (tmp_path / "driver-2.0.dist-info").mkdir()  # something was installed
     assert not chosen(bundle).remembered
-    assert len(measured) == 4
+    (tmp_path / "python3_driver-1.0.egg-info").write_text("")  # as apt installs
+    assert not chosen(bundle).remembered
+    assert chosen(bundle).remembered
+    library = tmp_path / "libedgetpu.so.1"
+    library.write_text("16.0")
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    assert not chosen(bundle).remembered
+    assert chosen(bundle).remembered
+    library.write_text("16.0 rebuilt")
+    assert not chosen(bundle).remembered
+    assert len(measured) == 7
     now = choice.time.time()
     monkeypatch.setattr(choice.time, "time", lambda: now + 2 * 86400)  # a refusal is not believed for ever
     assert not chosen(bundle).remembered
@@ -228,6 +306,15 @@ def test_a_cache_that_cannot_be_written_breaks_nothing(
     monkeypatch.setattr(choice, "_measured", lambda *_: answer)
     assert chosen(bundle).reason == chosen(bundle).reason == "it is the fastest of those that answer rightly"
     assert cache.recall("choice") is None
+
+
+def test_a_backend_that_apt_installed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's packages leave the older kind of metadata."""
+    faulty.installed(tmp_path, monkeypatch)
+    metadata = (tmp_path / "faulty-1.0.dist-info").rename(tmp_path / "faulty-1.0.egg-info")
+    (metadata / "METADATA").rename(metadata / "PKG-INFO")
+    assert "faulty" in known()
+    assert create("faulty").name == "faulty"
 
 
 def test_the_cache_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -287,13 +374,13 @@ def test_the_bundles_digest_decides_where_there_is_one(bundle: Bundle) -> None:
     wrong = {name: value + np.int8(50) for name, value in right.items()}
     near = {name: value ^ np.int8(1) for name, value in right.items()}
     with_digest = small(golden=golden_digest(spec, right)).model("expression")
-    assert choice._is_right(with_digest, right, None)
-    assert not choice._is_right(with_digest, near, None)
-    assert choice._is_right(with_digest, near, right)
-    assert not choice._is_right(with_digest, wrong, right)
-    assert not choice._is_right(spec, wrong, right)
-    assert choice._is_right(spec, near, right)
-    assert choice._is_right(spec, wrong, None)  # nobody can tell
+    assert is_right(with_digest, right, None)
+    assert not is_right(with_digest, near, None)
+    assert is_right(with_digest, near, right)
+    assert not is_right(with_digest, wrong, right)
+    assert not is_right(spec, wrong, right)
+    assert is_right(spec, near, right)
+    assert is_right(spec, wrong, None)  # nobody can tell
 
 
 def test_a_bundle_of_several_formats_serves_each_backend_its_own() -> None:
@@ -368,6 +455,48 @@ def test_a_session_of_an_earlier_version_says_what_is_known_of_it(bundle: Bundle
     assert result.ran == {"expression": Ran("scripted", precision="int8")}
 
 
-def test_the_one_that_was_asked_for_runs_alone(bundle: Bundle) -> None:
+def test_the_one_that_was_asked_for_runs_alone_unless_a_spare_is_wanted(bundle: Bundle, other: Any) -> None:
     found = taken(LiteRTBackend(), [bundle.model("expression")])
     assert (found.reason, found.spare, found.candidates) == ("it was asked for", None, ())
+    other("good")
+    spec = bundle.model("expression")
+    assert taken(create("isolated:faulty"), [spec]).spare is None
+    assert isinstance(taken(create("isolated:faulty"), [spec], spare=True).spare, LiteRTBackend)
+    for itself in ("litert", "isolated:litert"):
+        assert taken(create(itself), [spec], spare=True).spare is None
+
+
+def test_no_spare_without_a_file_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEFACE_LIBEDGETPU", delegates.build(tmp_path, delegates.ACCEPTING))
+    assert taken(create("edgetpu"), [delegates.SPEC], spare=True).spare is None
+
+
+@pytest.mark.parametrize("mode", ["exit", "raise"])
+def test_a_named_backend_that_is_lost_costs_no_frame(bundle: Bundle, other: Any, mode: str) -> None:
+    other(mode)
+    spec = bundle.model("expression")
+    found = taken(create("isolated:faulty"), [spec], spare=True)
+    session = found.open(spec, bundle, 1)
+    good = golden_input(spec)
+    bad = {name: value.copy() for name, value in good.items()}
+    bad["image"].flat[0] = faulty.TRIGGER
+    session.run(good)
+    assert (session.ran.backend, session.ran.degraded) == ("isolated:faulty", False)
+    wanted = LiteRTBackend().open(spec, bundle.artifact(spec.artifact), 1).run(bad)
+    np.testing.assert_array_equal(session.run(bad)["logits"], wanted["logits"])
+    assert session.ran == Ran("litert", "XNNPACK", None, spec.precision, 1, degraded=True)
+    assert found.health.reason
+    second = found.open(spec, bundle, 1)  # opened while it is lost: that is no mistake of the name
+    assert second.ran.degraded
+    for one in (session, second):
+        one.close()
+
+
+def test_a_named_backend_that_never_worked_is_told_and_not_covered(bundle: Bundle, other: Any) -> None:
+    other("open-raise")
+    spec = bundle.model("expression")
+    found = taken(create("isolated:faulty"), [spec], spare=True)
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="the stick was pulled out"):
+            found.open(spec, bundle, 1)
+    assert not found.health.reason

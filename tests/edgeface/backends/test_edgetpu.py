@@ -149,7 +149,8 @@ def test_a_crash_or_a_hang_costs_a_child_and_not_this_process(
     monkeypatch.setenv("EDGEFACE_LIBEDGETPU", build(tmp_path, source))
     deadline = 3.0 if error is DeviceHungError else 60.0
     backend = IsolatedBackend("edgetpu", Deadlines(open=deadline))
-    with pytest.raises(error):
+    cause = r"wrong ABI pairing: .*edgetpu issue 812\); install libedgetpu1-std 16.0TF2.17.1-1 or later"
+    with pytest.raises(error, match=cause):
         backend.open(SPEC, compiled_model(), 1)
 
 

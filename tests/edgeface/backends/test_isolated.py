@@ -105,9 +105,10 @@ def test_a_native_fault_costs_one_deadline_and_the_next_run_works(
         session.run(good)
         before = child(session)
         start = time.monotonic()
-        with pytest.raises(error, match=f"model 'expression': 'faulty:{mode}' .*{said}"):
+        with pytest.raises(error, match=f"model 'expression': 'faulty:{mode}' .*{said}") as caught:
             session.run(noise(spec, faulty.TRIGGER))
         assert time.monotonic() - start < DEADLINES.run + LATE
+        assert "libedgetpu" not in str(caught.value)  # what is suspected of one backend alone
         assert not before.is_running()
         # The next run starts a process and imports everything anew, within the deadline of `open`.
         start = time.monotonic()
@@ -209,6 +210,69 @@ def test_a_runtime_that_will_not_close_is_ended(bundle: Bundle) -> None:
         process = child(session)
     assert not process.is_running()
     assert time.monotonic() - start < 60
+
+
+def test_ctrl_c_in_a_call_ends_the_child_and_no_answer_meets_another_question(bundle: Bundle) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    me = threading.main_thread().ident
+    assert me is not None
+    press = threading.Timer(0.5, signal.pthread_kill, (me, signal.SIGINT))
+    try:
+        with opened(bundle, "faulty:sleep", deadlines=Deadlines(run=60.0)) as (spec, session):
+            session.run(noise(spec))
+            process, start = child(session), time.monotonic()
+            press.start()
+            with pytest.raises(KeyboardInterrupt):
+                session.run(noise(spec, faulty.TRIGGER))
+            assert time.monotonic() - start < 10 + LATE
+            assert not process.is_running()
+            for first in (1, 2):
+                answer = session.run(noise(spec, first))["logits"]
+                np.testing.assert_array_equal(answer, faulty.expected(spec, noise(spec, first))["logits"])
+            assert child(session).pid != process.pid
+    finally:
+        press.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_a_model_is_opened_leaves_no_process(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = tmp_path / "hang"
+    flag.touch()
+    monkeypatch.setenv("EDGEFACE_FAULTY_FLAG", str(flag))
+    before = {process.pid for process in psutil.Process().children()}
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    press = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    try:
+        press.start()
+        with pytest.raises(KeyboardInterrupt), opened(bundle, "faulty"):
+            pass
+    finally:
+        press.cancel()
+        signal.signal(signal.SIGINT, handler)
+    assert {process.pid for process in psutil.Process().children()} <= before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no memory")])
+def test_a_start_that_is_cut_off_leaves_no_descriptor(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
+    spec, me = bundle.model("expression"), psutil.Process()
+    backend = IsolatedBackend("faulty", DEADLINES)
+    before = me.num_fds()
+
+    def cut_off(*_arguments: Any, **_options: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", cut_off)
+        with pytest.raises((KeyboardInterrupt, DeviceError)):
+            backend.open(spec, b"", 1)
+    assert me.num_fds() == before
+    session = backend.open(spec, b"", 1)
+    session.run(noise(spec))
+    session.close()
 
 
 def test_what_a_runtime_prints_stays_out_of_the_callers_output(
@@ -315,3 +379,53 @@ def test_the_whole_way_of_a_frame_is_the_same_isolated(bundle: Bundle, astronaut
     assert found.faces == wanted.faces
     assert {ran.backend for ran in found.ran.values()} == {"isolated:litert"}
     assert not psutil.pid_exists(process)
+
+
+@pytest.mark.soak
+def test_opening_and_closing_leaks_nothing_in_either_process(bundle: Bundle) -> None:
+    """Promise 16: the child lives as long as another model is open, so that it is watched, too."""
+    spec = bundle.model("expression")
+    artifact = bundle.artifact(spec.artifact)
+    backend = IsolatedBackend("litert", Deadlines())
+    first = backend.open(spec, artifact, 1)
+    watched = (psutil.Process(), child(first))
+
+    def good() -> None:
+        session = backend.open(spec, artifact, 1)
+        session.run(noise(spec))
+        session.close()
+
+    def bad() -> None:
+        with pytest.raises(DeviceError):
+            backend.open(spec, b"no model", 1)
+
+    for cycle in (good, bad):
+        for _ in range(1500):  # memory grows by less and less until then
+            cycle()
+        before = [(one.memory_info().rss, one.num_fds(), one.num_threads()) for one in watched]
+        for _ in range(3000):
+            cycle()
+        for one, (memory, descriptors, threads) in zip(watched, before, strict=True):
+            assert one.memory_info().rss - memory <= 1 << 20
+            assert (one.num_fds(), one.num_threads()) == (descriptors, threads)
+    first.close()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", ["good", "open-raise", "open-exit", "exit"])
+def test_starting_and_ending_processes_leaks_nothing(bundle: Bundle, mode: str) -> None:
+    """Promise 16 with 40 cycles in place of 3,000: each of them starts Python and imports NumPy."""
+    spec, me = bundle.model("expression"), psutil.Process()
+
+    def cycle() -> None:
+        first = faulty.TRIGGER if mode == "exit" else 0
+        with contextlib.suppress(DeviceError), opened(bundle, f"faulty:{mode}") as (_, session):
+            session.run(noise(spec, first))
+
+    for _ in range(10):
+        cycle()
+    before = me.memory_info().rss, me.num_fds(), me.num_threads(), len(me.children())
+    for _ in range(40):
+        cycle()
+    assert me.memory_info().rss - before[0] <= 1 << 20
+    assert (me.num_fds(), me.num_threads(), len(me.children())) == before[1:]

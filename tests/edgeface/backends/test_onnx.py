@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import shutil
 import subprocess
@@ -15,8 +16,11 @@ import numpy as np
 import psutil
 import pytest
 
-from edgeface.backends.base import Backend, Session
+from edgeface.backends.base import Backend, Ran, Session
+from edgeface.backends.base import create as create_backend
+from edgeface.backends.nvidia import Board
 from edgeface.backends.onnx import OnnxBackend, OnnxSession, create
+from edgeface.backends.onnx_placement import counting
 from edgeface.backends.tensorrt import TensorRTOptions
 from edgeface.errors import ArgumentError, BundleError, DeviceError
 from tests.edgeface.backends.onnx_models import SPEC, expected, noise, student, tensor
@@ -149,8 +153,12 @@ class Listed:
 
     __version__ = "9.9"
 
-    def __init__(self, works: bool) -> None:
+    def __init__(self, works: bool, counted: dict[str, int] | None = None, recent: bool = True) -> None:
         self.works, self.asked = works, []
+        self.counted = {"TensorrtExecutionProvider": 4} if counted is None else counted
+        self.InferenceSession = functools.partial(self._opened)
+        if recent:  # what tells the operators from 1.24 on
+            self.InferenceSession.get_provider_graph_assignment_info = self.counted
 
     def __getattr__(self, name: str) -> Any:
         return getattr(onnxruntime, name)
@@ -161,17 +169,29 @@ class Listed:
     def preload_dlls(self) -> None:
         pass
 
-    def InferenceSession(self, artifact: bytes, options: Any, providers: Any, enable_fallback: int) -> Any:
+    def _opened(self, artifact: bytes, options: Any, providers: Any, enable_fallback: int) -> Any:
         self.asked = providers
         assert enable_fallback == 0
         session = onnxruntime.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
         if self.works:
             session.get_providers = self.get_available_providers
+        parts = [Part(name, count) for name, count in self.counted.items()]
+        session.get_provider_graph_assignment_info = lambda: parts
         return session
 
 
-def with_listed(monkeypatch: pytest.MonkeyPatch, works: bool) -> Listed:
-    listed = Listed(works)
+class Part:
+    """Operators that one provider holds, as onnxruntime tells of them."""
+
+    def __init__(self, provider: str, count: int) -> None:
+        self.ep_name, self._count = provider, count
+
+    def get_nodes(self) -> list[object]:
+        return [object()] * self._count
+
+
+def with_listed(monkeypatch: pytest.MonkeyPatch, works: bool, **more: Any) -> Listed:
+    listed = Listed(works, **more)
     monkeypatch.setattr("edgeface.backends.onnx._runtime", lambda device: listed)
     return listed
 
@@ -206,14 +226,138 @@ def test_tensorrt_gets_its_folders_and_its_operators_are_counted(
         "trt_dla_enable": "True",
         "trt_dla_core": "1",
     }
-    # The stand-in runs everything on the CPU, and the session says so: it counts by the runtime's account.
-    assert session.ran.delegate == "TensorrtExecutionProvider"
-    assert session.ran.cpu_operators
-    assert session.ran.precision == "int8"
+    told = Ran("onnx:tensorrt:int8:dla=1", "TensorrtExecutionProvider", 0, "int8", 1)
+    assert session.ran == told
     (engines / "one.engine").write_bytes(b"kept")
     backend.forget(student())
     assert not engines.exists()
     backend.forget(student())
+
+
+@pytest.mark.parametrize(
+    ("option", "counted", "delegate", "left", "precision"),
+    [
+        ("tensorrt", {"Tensorrt": 4}, "Tensorrt", 0, "int8"),
+        ("tensorrt:fp16", {"Tensorrt": 3, "CUDA": 1}, "Tensorrt", 0, "float16"),
+        ("tensorrt:fp32", {"Tensorrt": 3, "CPU": 1}, "Tensorrt", 1, "float32"),
+        ("tensorrt", {"Tensorrt": 1, "CUDA": 3}, "CUDA", 0, "float32"),
+        ("cuda", {"CUDA": 2, "CPU": 2}, "CUDA", 2, "float32"),
+        ("cuda", {"CUDA": 1, "CPU": 3}, "CPU", 3, "int8"),
+    ],
+)
+def test_the_delegate_is_who_holds_the_graph_and_not_who_was_registered(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    option: str,
+    counted: dict[str, int],
+    delegate: str,
+    left: int,
+    precision: str,
+) -> None:
+    monkeypatch.setenv("EDGEFACE_CACHE", str(tmp_path))
+    told = {f"{name}ExecutionProvider": count for name, count in counted.items()}
+    listed = with_listed(monkeypatch, works=True, counted=told)
+    if option == "cuda":
+        monkeypatch.setattr(listed, "get_available_providers", lambda: list(CUDA_FIRST))
+    ran = on_a_gpu(monkeypatch, f"onnx:{option}").open(SPEC, student(), 1).ran
+    assert ran == Ran(f"onnx:{option}", f"{delegate}ExecutionProvider", left, precision, 1)
+
+
+@pytest.mark.parametrize("holder", ["CUDAExecutionProvider", "CPUExecutionProvider"])
+def test_a_provider_that_takes_nothing_of_the_graph_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, holder: str
+) -> None:
+    with_listed(monkeypatch, works=True, counted={holder: 4})
+    backend = OnnxBackend("tensorrt", TensorRTOptions(cache=tmp_path))
+    with pytest.raises(
+        DeviceError, match=f"TensorrtExecutionProvider took no operator .* gave them to {holder};"
+    ):
+        backend.open(SPEC, student(), 1)
+
+
+CUDA_FIRST = ("CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, name: str) -> Backend:
+    """A backend by its name, on a machine that has a driver."""
+    monkeypatch.setattr("edgeface.backends.onnx.read_board", lambda: Board(None, "12.6", driver=True))
+    return create_backend(name)
+
+
+class Older:
+    """An onnxruntime before 1.24, where no call tells who holds what."""
+
+    InferenceSession = None
+
+
+def test_an_older_onnxruntime_is_counted_by_its_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A real profile of a real run, which leaves no file."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    options, name = onnxruntime.SessionOptions(), "CPUExecutionProvider"
+    with counting(Older, options) as count:
+        session = onnxruntime.InferenceSession(student(), options, providers=[name])
+        image = {"image": np.zeros((1, 3, *SPEC.input.shape[1:3]), np.float32)}
+        before = session.run(None, image)
+        placed = count(session)
+    assert set(placed) == {name}
+    assert placed[name] >= 4  # the graph's own, and what onnxruntime puts between two of them
+    np.testing.assert_array_equal(session.run(None, image)[0], before[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_strict_refuses_is_known_with_an_older_onnxruntime(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The stand-in lists TensorRT and runs everything on the CPU, as its profile shows."""
+    with_listed(monkeypatch, works=True, recent=False)
+    backend = OnnxBackend("tensorrt", TensorRTOptions(cache=tmp_path))
+    with pytest.raises(DeviceError, match=r"took no operator .* gave them to CPUExecutionProvider;"):
+        backend.open(SPEC, student(), 1)
+
+
+def test_who_cannot_tell_what_is_left_on_the_cpu_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with_listed(monkeypatch, works=True, recent=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    backend = OnnxBackend("tensorrt", TensorRTOptions(cache=tmp_path / "engines"))
+    with pytest.raises(DeviceError, match=r"set TMPDIR to a folder .* or install onnxruntime 1\.24"):
+        backend.open(SPEC, student(), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fp16", "int8", "core"),
+    [
+        ("onnx:tensorrt", True, True, None),
+        ("onnx:tensorrt:fp16", True, False, None),
+        ("onnx:tensorrt:int8", False, True, None),
+        ("onnx:tensorrt:fp32", False, False, None),
+        ("onnx:tensorrt:dla=0", True, True, 0),
+        ("onnx:tensorrt:fp16:dla=1", True, False, 1),
+    ],
+)
+def test_the_options_of_an_engine_stand_in_the_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, fp16: bool, int8: bool, core: int | None
+) -> None:
+    backend = on_a_gpu(monkeypatch, name)
+    options = backend.tensorrt
+    assert (backend.name, options.fp16, options.int8, options.dla_core) == (name, fp16, int8, core)
+    isolated = create_backend(f"isolated:{name}")
+    assert (isolated.name, isolated.formats) == (f"isolated:{name}", backend.formats)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["half", "fp16,int8", "fp16:", ":fp16", "fp16:fp16", "fp32:int8", "fp32:dla=0", "dla=2", "dla=0:dla=1"],
+)
+def test_an_unknown_option_of_an_engine_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentError, match=r"unknown options; write int8, fp16, int8:fp16 or fp32"):
+        create_backend(f"onnx:tensorrt:{text}")
+    for device in ("cpu", "cuda"):
+        with pytest.raises(ArgumentError, match=f"{device} takes no option; write 'onnx:{device}'"):
+            create_backend(f"onnx:{device}:{text}")
 
 
 def test_other_weights_get_other_engines(tmp_path: Path) -> None:
@@ -238,7 +382,17 @@ def test_a_model_is_ready_when_its_engine_is_kept(tmp_path: Path) -> None:
     (engines / "kernel_sm87.engine").write_bytes(b"kept")
     assert backend.ready(student())
     assert not backend.ready(student(weight=tensor("w", np.ones((4, 3, 1, 1), np.float32))))
-    assert not OnnxBackend("tensorrt", TensorRTOptions(cache=tmp_path, dla_core=0)).ready(student())
+    for other in options.others():  # an engine of another precision is none for this one
+        assert not OnnxBackend("tensorrt", other).ready(student())
+    assert len(options.others()) == 11
+    assert backend.built(student()) == frozenset()
+    halves = TensorRTOptions(cache=tmp_path, int8=False, dla_core=1)
+    engines = halves.folders(student(), "1.22.0")[0]
+    engines.mkdir(parents=True)
+    (engines / "kernel_sm87.engine").write_bytes(b"kept")
+    assert backend.built(student()) == {"onnx:tensorrt:fp16:dla=1"}
+    assert OnnxBackend("tensorrt", halves).built(student()) == {"onnx:tensorrt"}
+    assert OnnxBackend("cpu", options).built(student()) == frozenset()
     assert not OnnxBackend("tensorrt", TensorRTOptions(cache=None)).ready(student())
 
 

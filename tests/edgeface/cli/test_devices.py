@@ -57,8 +57,13 @@ def test_who_answers_wrongly_is_told(
     assert refused["name"] == "faulty"
     assert "answers wrongly" in refused["verdict"]
     assert not found["remembered"]
+    assert main([*ARGUMENTS, "--again"]) == 0
+    chosen = "chosen: litert: every other backend that is present was refused"
+    assert f"{chosen}\n" in capsys.readouterr().out
     monkeypatch.setattr(choice, "_measured", None)
     assert told(capsys)["remembered"]
+    assert main(ARGUMENTS) == 0
+    assert f"{chosen} (remembered; --again measures anew)\n" in capsys.readouterr().out
 
 
 def test_an_isolated_choice_shows_its_spare(
