@@ -33,9 +33,10 @@ class ImageLimits:
     Attributes:
         max_bytes: Size of the file, bytes.
         max_pixels: Width times height. Decoding takes up to ten bytes per pixel for a moment. JPEG, PNG,
-            plain BMP and lossy WebP that hold too few bytes for the size they claim are refused beforehand;
-            lossless WebP can hold a large flat picture in a few bytes, so that there only this limit bounds
-            what a damaged file costs.
+            plain BMP and lossy WebP that hold too few bytes for the size they claim are refused beforehand.
+            The exception are lossless WebP, WebP with a canvas (VP8X) and run-length BMP: they can hold a
+            large flat picture in a few bytes, so that only this limit bounds what a damaged one costs: by
+            default half a gigabyte for a moment. Lower it where strangers send pictures.
         max_side: Longer side, pixels; OpenCV's geometry ends at 32766.
 
     Raises:

@@ -25,8 +25,11 @@ __all__ = ["KnownFace", "TrackSettings"]
 
 _JUMP = 0.6  # of a face's size in one frame beyond where it was expected: the points fell off it
 _GROWTH = 1.6  # in one frame; the same
+_SWING = 45.0  # degrees of lean in one frame; the same
 _HOLD = 0.03  # of a face's size: a crop that would move less stays, and a still face sees the same pixels
+_HOLD_LEAN = 3.0  # degrees; the same
 _TRUST = 0.3  # how much a new detection changes how the box lies about the points
+_GUESSED = 0.65  # mean visibility of the points: 88 % of backgrounds have less, and 9 % of half-covered faces
 _TOGETHER = 1.0  # seconds after which two faces that touch are not on their way past each other
 _SMOOTHING = OneEuro()
 # The middles of the eyes' outlines, the tip of the nose, the corners of the mouth.
@@ -43,11 +46,12 @@ class TrackSettings:
         detect_every: While faces are followed, the detector looks for new ones this often.
         idle_every: While there is nobody, it looks at most this seldom: the longest that a new face waits. A
             face that was just lost is looked for in every frame, then ever less.
-        min_presence: A followed face whose points say "a face" with less than this is lost.
+        min_presence: A followed face whose points say "a face" with less than this is lost. There are models
+            that say 0.5 where they see none, and never less: a lower value then leaves it to what the points
+            look like and to the detector.
         confirm_within: A followed face that the detector has not seen for so long is lost: points can settle
-            on a pattern in the background.
-        align_above: Degrees of lean beyond which a face is found by the detector in every frame, because
-            boxes given to an analyzer are taken to be upright.
+            on a pattern in the background. One whose points look like guesses is lost at once if the
+            detector, which is then asked ten times a second, does not see it.
         appear_after: A face that has been there for so long has appeared.
         forget_after: A lost face that was not found for so long has disappeared.
         smoothing: How the points are smoothed; None: as they were seen.
@@ -64,7 +68,6 @@ class TrackSettings:
     idle_every: float = 0.25
     min_presence: float = 0.9
     confirm_within: float = 2.0
-    align_above: float = 12.0
     appear_after: float = 0.15
     forget_after: float = 1.0
     smoothing: OneEuro | None = _SMOOTHING
@@ -76,7 +79,7 @@ class TrackSettings:
     def __post_init__(self) -> None:
         if self.smoothing is not None and not isinstance(self.smoothing, OneEuro):
             raise ArgumentError(f"smoothing must be OneEuro(...) or None, not {self.smoothing!r}")
-        most = {"min_presence": 1.0, "expression_margin": 1.0, "align_above": 180.0, "facing_within": 180.0}
+        most = {"min_presence": 1.0, "expression_margin": 1.0, "facing_within": 180.0}
         for field in fields(self):
             value: Any = getattr(self, field.name)
             if field.name in ("smoothing", "pose"):
@@ -100,21 +103,25 @@ class KnownFace:
         self._lie = None if face.landmarks is None else _Lie.between(face.landmarks, face.bbox)
         self.motion = Motion(self._box(face), now)
         self._course, self._steered_ns = copy.copy(self.motion), now
-        self._held = self.motion.box
+        self._held, self._held_lean = self.motion.box, face.roll or 0.0
         smoothing = settings.smoothing
         self._points = None if smoothing is None else PointSmoother(smoothing)
         self._expression = ExpressionSmoother(settings.expression_time, settings.expression_margin)
         self._blinks = BlinkWatch()
         self._facing = FacingWatch(settings.facing_within)
 
-    def needs_detector(self) -> bool:
-        """True if it cannot be followed: without points, or too far from upright for a box alone."""
+    def has_points(self) -> bool:
+        """True if there is something to follow it by."""
+        return self._lie is not None
+
+    def doubtful(self) -> bool:
+        """True if its points look like guesses: a face that the detector does not see then either is none."""
         landmarks = self._face.landmarks
-        return landmarks is None or abs(_roll(landmarks)) > self._settings.align_above
+        return landmarks is not None and float(landmarks.visibility.mean()) < _GUESSED
 
     def can_be_followed(self, now: int) -> bool:
         """True if there are points, and the detector has confirmed them not too long ago."""
-        return self._lie is not None and now - self.detected_ns <= self._settings.confirm_within * 1e9
+        return self.has_points() and now - self.detected_ns <= self._settings.confirm_within * 1e9
 
     def crop(self, now: int) -> BBox:
         """The box to cut out: where it is expected, held still while that hardly moves."""
@@ -124,6 +131,14 @@ class KnownFace:
         if moved > slack or abs(box.side - held.side) > slack:
             self._held = box
         return self._held
+
+    def lean(self) -> float:
+        """How far to turn the crop, degrees; held still while the face hardly leans otherwise."""
+        if self._face.landmarks is not None:
+            roll = _roll(self._face.landmarks)
+            if abs(_turned(roll, self._held_lean)) > _HOLD_LEAN:
+                self._held_lean = roll
+        return self._held_lean
 
     def lose(self) -> None:
         """Follow it no more; it is expected where it was going before another face came into its way."""
@@ -158,7 +173,7 @@ class KnownFace:
         """Take what the points say where the face was expected, unless they fell off it."""
         box, expected = self._box(face), self.motion.expected(now)
         growth = max(box.side / expected.side, expected.side / box.side)
-        if not present or growth > _GROWTH or _apart(box, expected) > _JUMP:
+        if not present or growth > _GROWTH or _apart(box, expected) > _JUMP or self._swung(face):
             self.lose()
             return
         self._take(replace(face, bbox=replace(face.bbox, score=self._face.bbox.score)), now)
@@ -189,6 +204,10 @@ class KnownFace:
             blinks=self._blinks.blinks,
             expression=self._expression.label or None,
         )
+
+    def _swung(self, face: Face) -> bool:
+        before, after = self._face.landmarks, face.landmarks
+        return before is not None and after is not None and abs(_turned(_roll(after), _roll(before))) > _SWING
 
     def _take(self, face: Face, now: int) -> None:
         self.motion.seen(self._box(face), now)
@@ -265,6 +284,11 @@ def _five(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _roll(landmarks: Landmarks) -> float:
     return roll_from_keypoints(_five(landmarks.points))
+
+
+def _turned(now: float, before: float) -> float:
+    """From one lean to another the short way round, degrees in [-180, 180)."""
+    return (now - before + 180.0) % 360.0 - 180.0
 
 
 def _apart(one: BBox, other: BBox) -> float:

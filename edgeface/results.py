@@ -161,7 +161,8 @@ class Landmarks(_Result):
     Attributes:
         points: float32 [68, 2], (x, y) in frame pixels, order and parts as `edgeface.labels.IBUG68`.
         visibility: float32 [68], probability that the point is seen and not covered.
-        presence: Probability that the crop held a face at all.
+        presence: Probability that the crop held a face at all. Of a model whose output ends at 0.5,
+            that means no face.
 
     Raises:
         ArgumentError: A shape is wrong or the presence is outside [0, 1].

@@ -49,6 +49,10 @@ class Moment(Generic[Result]):
     dropped: int
     dropped_total: int
 
+    def to_dict(self) -> dict[str, int]:
+        """Return all but frame and result as JSON values: what ``edgeface/schema.json`` calls "stream"."""
+        return {name: getattr(self, name) for name in ("age_ns", "took_ns", "dropped", "dropped_total")}
+
 
 class Stream(Generic[Result]):
     """Runs a function over the newest frames of a camera.

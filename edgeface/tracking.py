@@ -1,8 +1,8 @@
 """Faces that keep their number from frame to frame, found anew only when they must be.
 
-A face that is known is cut out where its last 68 points say that it is, so that the detector rests; it looks
-again every now and then for new faces, and at once for one that was lost. Nothing here reads a clock: time is
-what the frames say, so that a recorded film gives the same tracks at any speed.
+A face that is known is cut out where its last 68 points say that it is, turned as it leans, so that the
+detector rests; it looks again every now and then for new faces, and at once for one that was lost. Nothing
+here reads a clock: time is what the frames say, so that a recorded film gives the same tracks at any speed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from edgeface.association import affinity, assign
 from edgeface.errors import ArgumentError
 from edgeface.frame import Frame
 from edgeface.known import KnownFace, TrackSettings
+from edgeface.pose import misfit
 from edgeface.tracks import TrackEvent, TrackResult
 
 if TYPE_CHECKING:
@@ -30,14 +31,21 @@ __all__ = ["Analyzer", "FaceTracker"]
 
 _PATIENCE = 8  # a lost face is looked for after an eighth of the time that it has been gone
 _SAME = 0.6  # overlap of two faces that are one
+_NO_HEAD = 0.2  # misfit of the points beyond which they are no head's, whatever the model says of them
+_DOUBT = 0.1  # seconds between two looks of the detector at a face whose points may be guesses
 _TOUCH = 0.05  # overlap from which one face may hide the other, and draw the other's points to itself
 
 
 class Analyzer(Protocol):
     """What the tracker asks of a `FaceAnalyzer`."""
 
-    def analyze(self, frame: Frame, boxes: Sequence[BBox] | None = None) -> FrameResult:
-        """Find the faces of a frame, or describe those in the boxes."""
+    def analyze(
+        self,
+        frame: Frame,
+        boxes: Sequence[BBox] | None = None,
+        rolls: Sequence[float | None] | None = None,
+    ) -> FrameResult:
+        """Find the faces of a frame, or describe those in the boxes, which lean by so many degrees."""
 
 
 class FaceTracker:
@@ -114,13 +122,15 @@ class FaceTracker:
 
     def _due(self, now: int) -> bool:
         live = self._live()
-        if self._detected_ns is None or any(known.needs_detector() for known in live):
+        if self._detected_ns is None or not all(known.has_points() for known in live):
             return True
         since = (now - self._detected_ns) * 1e-9
         gone = (now - self._alone_ns) * 1e-9 / _PATIENCE
         wait = self._settings.detect_every if live else self._settings.idle_every
         if not live or len(live) < len(self._known):
             wait = min(wait, gone)
+        if any(known.doubtful() for known in live):
+            wait = min(wait, _DOUBT)
         return since >= wait
 
     def _find(self, frame: Frame, now: int) -> list[FrameResult]:
@@ -135,6 +145,10 @@ class FaceTracker:
             self._known[row].found(faces[column], now)
         seen = {row for row, _ in pairs}
         missed = [known for row, known in enumerate(self._known) if row not in seen and not known.lost]
+        for known in missed:
+            if known.doubtful():
+                known.lose()
+        missed = [known for known in missed if not known.lost]
         results = [result]
         if missed:
             results.append(self._follow(frame, missed, now))
@@ -156,7 +170,8 @@ class FaceTracker:
                 boxes[box] = known
             else:
                 known.lose()
-        result = self._analyzer.analyze(frame, boxes=list(boxes))
+        leans = [known.lean() for known in boxes.values()]
+        result = self._analyzer.analyze(frame, boxes=list(boxes), rolls=leans)
         for face in result.faces:
             known = boxes.pop(face.bbox)
             known.followed(face, now, self._is_face(face))
@@ -165,7 +180,10 @@ class FaceTracker:
         return result
 
     def _is_face(self, face: Face) -> bool:
-        return face.landmarks is None or face.landmarks.presence >= self._settings.min_presence
+        landmarks = face.landmarks
+        if landmarks is None:
+            return True
+        return landmarks.presence >= self._settings.min_presence and misfit(landmarks.points) <= _NO_HEAD
 
     def _part_twins(self, now: int) -> None:
         """Where the points of two faces fell onto one, the one that came farther off its course is lost."""

@@ -104,7 +104,10 @@ class TrackResult:
     detected: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `FrameResult.to_dict` with "tracks" (in the order of "faces"), "events" and "detected"."""
+        """Return `FrameResult.to_dict` with "tracks" (in the order of "faces"), "events" and "detected".
+
+        ``edgeface/schema.json`` describes it.
+        """
         return {
             **self.frame.to_dict(),
             "tracks": [track.to_dict() for track in self.tracks],

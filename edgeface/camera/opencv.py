@@ -27,6 +27,7 @@ __all__ = ["NetworkCamera", "UsbCamera", "VideoFile"]
 _ANY = Mode()
 _LIMITS = ImageLimits()
 _USUAL_RATE = 25.0
+_INDEXED = frozenset({".mp4", ".m4v", ".mov", ".avi"})  # whose announced number of frames can be believed
 _SILENCE = 1  # seconds after which OpenCV gives up waiting for a frame; it would wait for ten
 _OLD = 2_000_000_000  # nanoseconds; a driver's time that is older is of another clock
 _PLAIN = 640 * 480  # more pixels than this do not fit through USB 2 as they are at 30 fps
@@ -37,7 +38,14 @@ class _Capture:
 
     live = True
 
-    def __init__(self, name: str, capture: cv2.VideoCapture, mend: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        capture: cv2.VideoCapture,
+        mend: str,
+        smaller: str = "ask for a smaller mode",
+        limits: ImageLimits = _LIMITS,
+    ) -> None:
         self.name = name
         self.ended = False
         self._lock = threading.Lock()
@@ -48,11 +56,15 @@ class _Capture:
         width, height = (
             int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
-        if width * height > _LIMITS.max_pixels or max(width, height) > _LIMITS.max_side:
+        if width * height > limits.max_pixels or max(width, height) > limits.max_side:
             self.close()
-            raise CameraError(f"{name}: {width} x {height} pixels are too many; ask for a smaller mode")
+            raise CameraError(
+                f"{name}: {width} x {height} pixels are over the limit of {limits.max_pixels} pixels and "
+                f"{limits.max_side} per side: {smaller}"
+            )
         rate = capture.get(cv2.CAP_PROP_FPS)
-        usual = math.isfinite(rate) and 1.0 <= rate <= 1000.0
+        # A thousand is the clock of a container that does not know its rate.
+        usual = math.isfinite(rate) and 1.0 <= rate < 1000.0
         known = width > 0 < height
         self.mode = Mode(width if known else None, height if known else None, rate if usual else None)
 
@@ -155,19 +167,26 @@ class NetworkCamera(_Capture):
 
 
 class VideoFile(_Capture):
-    """The frames of a film.
+    """The frames of a film, each named by the file and its number there ("film.mp4#12", from 0).
 
     Args:
         path: the file.
         loop: begin again at the end; the times go on.
         live: give each frame when its time has come, as a camera would, stamped with the monotonic clock;
             otherwise at once, stamped with the time in the film.
+        limits: the largest pictures that are taken.
 
     Raises:
-        CameraError: the file is no film that can be read.
+        CameraError: the file is no film that can be read, or its pictures are larger than `limits` allow.
     """
 
-    def __init__(self, path: str | os.PathLike[str], loop: bool = False, live: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        loop: bool = False,
+        live: bool = False,
+        limits: ImageLimits = _LIMITS,
+    ) -> None:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         self._path, self._loop, self.live = Path(path), loop, live
         self._index = self._since_start = 0
@@ -175,13 +194,21 @@ class VideoFile(_Capture):
         if not self._path.is_file():
             self.ended = True
             raise CameraError(f"{self._path}: there is no such file; check the path")
-        super().__init__(str(self._path), self._opened(), "is it complete, and does it play elsewhere?")
+        capture = self._opened()
+        mend = "is it a video, is it complete, and does it play elsewhere?"
+        super().__init__(str(self._path), capture, mend, "resize the video", limits)
+        self.rate = self.mode.rate or _USUAL_RATE
+        """Frames per second that the times follow."""
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.count = int(count) if math.isfinite(count) and 0 < count < 1e9 else None
+        """How many frames the file announces; None if it does not."""
 
     def read(self) -> Frame | None:
         """Return the next frame; see `edgeface.camera.Camera`.
 
         Raises:
-            CameraError: not a single frame can be decoded.
+            CameraError: not a single frame can be decoded; or the film ended long before it should, and is
+                not to begin again. The frames until then were given.
         """
         if self.ended:
             return None
@@ -191,16 +218,27 @@ class VideoFile(_Capture):
             rgb, _ = self._grab()
         if rgb is None:
             self.ended = True
-            if self._index == 0:
-                raise CameraError(f"{self.name}: no frame can be decoded; is the file damaged?")
+            self._complain()
             return None
         # Counted, because the times in films with odd codecs stand still or jump.
-        at = self._start_ns + round(self._index / (self.mode.rate or _USUAL_RATE) * 1e9)
+        at = self._start_ns + round(self._index / self.rate * 1e9)
+        source = f"{self.name}#{self._since_start}"
         self._index += 1
         self._since_start += 1
         if self.live:
             time.sleep(max(0, at - time.monotonic_ns()) * 1e-9)
-        return Frame(rgb, at, self.name)
+        return Frame(rgb, at, source)
+
+    def _complain(self) -> None:
+        """Raise if this is not where the film should end."""
+        if self._index == 0:
+            raise CameraError(
+                f"{self.name}: no frame can be decoded; the file is damaged or of an unknown codec"
+            )
+        believed = self.count is not None and self._path.suffix.lower() in _INDEXED
+        if believed and self._since_start < 0.9 * (self.count or 0) - 2:
+            seen = f"{self._since_start} of {self.count} frames"
+            raise CameraError(f"{self.name}: ends after {seen}; the file is cut or damaged")
 
     def _opened(self) -> cv2.VideoCapture:
         # An absolute path of an existing file is never taken for an address or a protocol.

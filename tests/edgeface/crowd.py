@@ -14,20 +14,22 @@ from edgeface.results import BBox, Face, FrameResult, Landmarks
 
 SECOND = 1_000_000_000
 SIZE = (640, 480)
+_READABLE = 25.0  # degrees between a crop and the face in it
 
 
 @dataclass(frozen=True)
 class Person:
     """`at` gives the centre of the face for a time in seconds; `side` is the height of its box, pixels.
 
-    `hidden` says when nothing of it can be seen; `missed` when the detector alone does not see it.
+    `lean` is how far it leans, degrees; `hidden` says when nothing of it can be seen; `missed` when the
+    detector alone does not see it.
     """
 
     at: Callable[[float], tuple[float, float]]
     side: float = 100.0
     hidden: Callable[[float], bool] = lambda seconds: False
     missed: Callable[[float], bool] = lambda seconds: False
-    roll: float = 0.0
+    lean: Callable[[float], float] = lambda seconds: 0.0
 
     def box(self, seconds: float) -> BBox:
         x, y = self.at(seconds)
@@ -35,20 +37,28 @@ class Person:
 
     def points(self, seconds: float) -> NDArray[np.float64]:
         flat = _HEAD[:, :2] * (0.3 * self.side, -0.3 * self.side)
-        turn = np.radians(self.roll)
+        turn = np.radians(self.lean(seconds))
         flat = flat @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
         return flat + self.at(seconds)
 
 
 class Crowd:
-    """An analyzer of these people; `calls` holds "detect" or the number of boxes of every call."""
+    """An analyzer of these people; `calls` holds "detect" or the number of boxes of every call.
+
+    As the real one, it reads no points in a crop that is turned otherwise than the face.
+    """
 
     def __init__(self, people: Sequence[Person], noise: float = 0.0, points: bool = True) -> None:
         self.people, self.noise, self.with_points = list(people), noise, points
         self.calls: list[str | int] = []
         self._rng = np.random.default_rng(5)
 
-    def analyze(self, frame: Frame, boxes: Sequence[BBox] | None = None) -> FrameResult:
+    def analyze(
+        self,
+        frame: Frame,
+        boxes: Sequence[BBox] | None = None,
+        rolls: Sequence[float | None] | None = None,
+    ) -> FrameResult:
         seconds = frame.timestamp_ns / SECOND
         self.calls.append("detect" if boxes is None else len(boxes))
         shown = [person for person in self.people if self._in_sight(person, seconds)]
@@ -61,9 +71,15 @@ class Crowd:
                         self._face(replace(box, x=box.x + shift[0], y=box.y + shift[1]), person, seconds)
                     )
         else:
-            for box in boxes:
+            leans = rolls or [None] * len(boxes)
+            for box, lean in zip(boxes, leans, strict=True):
                 # The one in front covers the others: the first of the list.
-                near = [person for person in shown if box.iou(person.box(seconds)) > 0.4]
+                near = [
+                    person
+                    for person in shown
+                    if box.iou(person.box(seconds)) > 0.4
+                    and abs((person.lean(seconds) - (lean or 0.0) + 180) % 360 - 180) <= _READABLE
+                ]
                 faces.append(self._face(box, near[0] if near else None, seconds))
         return FrameResult(
             tuple(faces), *SIZE, timings={"total": 1}, source=frame.source, timestamp_ns=frame.timestamp_ns

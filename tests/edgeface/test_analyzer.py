@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -271,6 +272,57 @@ def test_bad_arguments_are_typed_and_say_what_is_allowed(
 def test_bad_boxes_are_typed(bundle: Bundle, boxes: Any, message: str) -> None:
     with FaceAnalyzer(bundle=bundle) as analyzer, pytest.raises(ArgumentError, match=message):
         analyzer.analyze(np.zeros((100, 100, 3), np.uint8), boxes=boxes)
+
+
+@pytest.mark.parametrize(
+    ("rolls", "message"),
+    [
+        ([0.0], "2 boxes and 1 rolls; give one to each"),
+        ([0.0, 1.0, 2.0], "2 boxes and 3 rolls"),
+        (["left", None], "degrees from -180 to 180 or None, not 'left'"),
+        ([0.0, 181.0], "not 181"),
+        ([float("nan"), 0.0], "not nan"),
+        ([True, False], "not True"),
+        (30.0, r"must be a list of degrees, not 30\.0; write \[30\.0\]"),
+        ("3", "must be a list of degrees"),
+    ],
+)
+def test_bad_rolls_are_typed(bundle: Bundle, rolls: Any, message: str) -> None:
+    boxes = [BBox(10, 10, 50, 50), BBox(40, 40, 50, 50)]
+    with FaceAnalyzer(bundle=bundle) as analyzer, pytest.raises(ArgumentError, match=message):
+        analyzer.analyze(np.zeros((100, 100, 3), np.uint8), boxes=boxes, rolls=rolls)
+
+
+def test_rolls_without_boxes_are_refused(bundle: Bundle, photo: Frame) -> None:
+    with FaceAnalyzer(bundle=bundle) as analyzer, pytest.raises(ArgumentError, match="pass boxes, too"):
+        analyzer.analyze(photo, rolls=[10.0])
+
+
+def test_a_box_with_its_roll_gives_what_detection_gave(astronaut_path: Path) -> None:
+    """The same crop, bit for bit, also of a head that leans so far that its crop is turned."""
+    rgb = read_image(astronaut_path).rgb
+    turn = cv2.getRotationMatrix2D((225.0, 115.0), -35.0, 1.0)  # clockwise
+    leaning = np.asarray(cv2.warpAffine(rgb, turn, (512, 512)), np.uint8)
+    with FaceAnalyzer() as analyzer:
+        found = analyzer.analyze(leaning).faces[0]
+        assert found.roll == pytest.approx(35, abs=8)
+        given = analyzer.analyze(leaning, [found.bbox], [found.roll]).faces[0]
+        upright = analyzer.analyze(leaning, [found.bbox]).faces[0]
+    assert (given.landmarks, given.parsing, given.expression) == (
+        found.landmarks,
+        found.parsing,
+        found.expression,
+    )
+    assert (given.roll, given.keypoints) == (found.roll, None)
+    assert upright.landmarks != found.landmarks
+    assert upright.roll is None
+
+
+def test_each_box_keeps_its_own_roll(bundle: Bundle) -> None:
+    boxes = [BBox(10, 10, 20, 20), BBox(50, 50, 90, 80), BBox(5, 120, 40, 30)]
+    with FaceAnalyzer((), bundle=bundle) as analyzer:
+        faces = analyzer.analyze(np.zeros((200, 200, 3), np.uint8), boxes, [-30, None, np.float32(90)]).faces
+    assert [(face.bbox, face.roll) for face in faces] == [(boxes[1], None), (boxes[2], 90), (boxes[0], -30)]
 
 
 @pytest.mark.parametrize(

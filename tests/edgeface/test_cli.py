@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -22,9 +23,6 @@ from edgeface.cli.inputs import expand, printable
 from edgeface.cli.outputs import OutputError, OutputFolder, save_picture
 from edgeface.cli.quiet import without_remarks
 from edgeface.cli.report import TableReport
-from edgeface.cli.video import VideoReader
-from edgeface.errors import FrameError
-from edgeface.frame import ImageLimits
 from edgeface.labels import FER8
 
 _BUNDLE = Path(__file__).parents[1] / "fixtures" / "tiny.bundle"
@@ -397,6 +395,46 @@ def test_outputs_that_cannot_be_written_have_their_own_code(folder, capsys, scri
     assert "cannot write" in capsys.readouterr().err
 
 
+def test_an_overlay_that_cannot_be_written_stops_no_other(folder, capsys, scripted):
+    """A file is where one input's folder must go, and a folder where a video's overlay must."""
+    for name in ("in/a.png", "in/sub/b.png", "in/sub/c.png", "in/z.png"):
+        _save(folder / name)
+    _video(folder / "in" / "film.mp4", 3)
+    (folder / "out" / "film.faces.mp4").mkdir(parents=True)
+    (folder / "out" / "sub").write_text("a file")
+    assert _run("in", "--out", "out", "--json=r.jsonl") == 5
+    said = capsys.readouterr()
+    assert "3 overlays could not be written:" in said.err
+    assert re.search(
+        r"^  in/sub/b\.png: out/sub: \S.* choose another folder for --out$", said.err, re.MULTILINE
+    )
+    assert "in/sub/c.png: out/sub: " in said.err
+    assert re.search(r"^  in/film\.mp4: out/film\.faces\.mp4: \S", said.err, re.MULTILINE)
+    assert "could not be used" not in said.err
+    assert "wrote 2 overlays to out" in said.out
+    sources = {line["source"] for line in _lines((folder / "r.jsonl").read_text())}
+    assert sources == {
+        *("in/a.png", "in/sub/b.png", "in/sub/c.png", "in/z.png"),
+        *(f"in/film.mp4#{number}" for number in range(3)),
+    }
+    assert [path.name for path in sorted((folder / "out").iterdir())] == [
+        *("a.faces.png", "film.faces.mp4", "sub", "z.faces.png"),
+    ]
+    assert (folder / "out" / "sub").read_text() == "a file"
+
+
+def test_an_overlay_and_an_input_that_fail_are_both_told(folder, capsys, scripted):
+    _save(folder / "in" / "sub" / "b.png")
+    (folder / "in" / "text.png").write_text("not a picture")
+    (folder / "out").mkdir()
+    (folder / "out" / "sub").touch()
+    assert _run("in", "--out", "out", "-q") == 5
+    said = capsys.readouterr()
+    assert "1 input could not be used:" in said.err
+    assert "1 overlay could not be written:" in said.err
+    assert said.out == ""
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_named(folder, capsys, scripted):
     _save(folder / "a.png")
@@ -442,16 +480,6 @@ def test_a_video_gives_annotated_video_and_a_result_per_frame(folder, capsys, sc
     assert _tree(folder) == [name, "out/c.faces.mp4", "r.jsonl"]
 
 
-def test_a_video_that_claims_too_much_is_refused_before_a_frame_is_read(folder):
-    path = _video(Path("v.mp4"))
-    with pytest.raises(FrameError, match=r"v\.mp4: 160 x 120 pixels are over the limit of 10000 pixels"):
-        VideoReader(path, ImageLimits(max_pixels=10_000))
-    with pytest.raises(FrameError, match="150 per side"):
-        VideoReader(path, ImageLimits(max_side=150))
-    with VideoReader(path, ImageLimits(max_pixels=160 * 120, max_side=160)) as reader:
-        assert len(list(reader)) == 6
-
-
 def test_a_cut_video_keeps_what_came_before_the_cut(folder, capsys, scripted):
     whole = _video(folder / "c.avi", 40, codec="MJPG").read_bytes()
     (folder / "c.avi").write_bytes(whole[: len(whole) // 2])
@@ -473,7 +501,7 @@ def test_a_file_that_is_no_video_is_reported(folder, content):
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     done = subprocess.run(words, capture_output=True, env=environment, text=True, check=False)
     assert done.returncode == 3
-    assert "c.mp4: not a video that can be read" in done.stderr
+    assert "c.mp4: cannot be opened; is it a video, is it complete" in done.stderr
     assert len(done.stderr.splitlines()) == 2  # the decoder itself keeps quiet
     assert _tree(folder) == ["c.mp4"]
 

@@ -209,6 +209,82 @@ def test_lapa_and_ibug_share_their_ids_but_not_the_ears(
     assert matrix.tolist() == expected.tolist()
 
 
+# Ten pixels of a face as somebody drew them and as a student guessed them, in CelebAMask-HQ's classes.
+TRUE = "skin  l_ear earring l_brow l_brow r_brow mouth u_lip hair hat"
+GUESS = "l_ear skin  r_ear   l_brow r_brow r_brow l_lip u_lip hat  background"
+
+
+@pytest.mark.parametrize(
+    ("target", "counts"),
+    [
+        # A merge forgives what it merges: skin and ears, hat and background. Sides and lips stay apart.
+        (
+            "lapa11",
+            {
+                ("skin", "skin"): 2,
+                ("background", "skin"): 1,
+                ("l_brow", "l_brow"): 1,
+                ("l_brow", "r_brow"): 1,
+                ("r_brow", "r_brow"): 1,
+                ("mouth", "l_lip"): 1,
+                ("u_lip", "u_lip"): 1,
+                ("hair", "background"): 1,
+                ("background", "background"): 1,
+            },
+        ),
+        # Ears are background there: an ear in place of skin is a hole, in place of an earring no error.
+        (
+            "ibug11",
+            {
+                ("skin", "background"): 1,
+                ("background", "skin"): 1,
+                ("background", "background"): 2,
+                ("l_brow", "l_brow"): 1,
+                ("l_brow", "r_brow"): 1,
+                ("r_brow", "r_brow"): 1,
+                ("mouth", "l_lip"): 1,
+                ("u_lip", "u_lip"): 1,
+                ("hair", "background"): 1,
+            },
+        ),
+        (
+            "easyportrait9",
+            {
+                ("skin", "person"): 1,
+                ("person", "skin"): 1,
+                ("person", "person"): 2,
+                ("l_brow", "l_brow"): 1,
+                ("l_brow", "r_brow"): 1,
+                ("r_brow", "r_brow"): 1,
+                ("teeth", "lips"): 1,
+                ("lips", "lips"): 1,
+                ("person", "background"): 1,
+            },
+        ),
+    ],
+)
+def test_a_confusion_matrix_made_by_hand_crosses_a_conversion(
+    target: str, counts: dict[tuple[str, str], int]
+) -> None:
+    true, guess = (ids("celebamask19", *drawing.split()) for drawing in (TRUE, GUESS))
+    there = parsing_scheme(target)
+    found = confusion_matrix(
+        convert_labels(guess, "celebamask19", target, lossy=True),
+        convert_labels(true, "celebamask19", target, lossy=True),
+        len(there),
+    )
+    told = {
+        (there.names[row], there.names[column]): int(found[row, column]) for row, column in np.argwhere(found)
+    }
+    assert told == counts
+    # The same as adding up the rows and columns that are merged.
+    before = confusion_matrix(guess, true, len(CELEBAMASK19))
+    merged = np.zeros_like(found)
+    table = conversion("celebamask19", target).table()[: len(CELEBAMASK19)]
+    np.add.at(merged, (table[:, None], table[None]), before)
+    assert (merged == found).all()
+
+
 def test_ears_inside_the_skin_make_no_skin_of_another_scheme() -> None:
     for target in ("celebamask19", "easyportrait8"):
         assert re.search(r"ears, in lapa11 part of skin", conversion("lapa11", target).lost)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeface.analyzer import FaceAnalyzer
 from edgeface.frame import read_image
 from edgeface.labels import IBUG68
-from edgeface.pose import _HEAD, _TABLE, HeadPose, head_pose
+from edgeface.pose import _HEAD, _TABLE, HeadPose, head_pose, misfit
 from edgeface.results import Landmarks
 
 
@@ -88,6 +88,17 @@ def test_hidden_points_count_little() -> None:
                                     np.full((68, 2), np.nan)])  # fmt: skip
 def test_points_without_extent_have_no_pose(points: NDArray[np.float64]) -> None:
     assert head_pose(landmarks(points)) is None
+
+
+@given(st.floats(-70, 70), st.floats(-50, 50), st.floats(-170, 170), st.floats(5, 400))
+def test_a_head_fits_whatever_its_pose_and_noise_does_not(
+    yaw: float, pitch: float, roll: float, size: float
+) -> None:
+    found = seen(yaw, pitch, roll, size).points
+    assert misfit(found) < 0.01
+    assert misfit(found[::-1]) > 0.25
+    assert misfit(np.random.default_rng(int(size)).normal(0, size, (68, 2)).astype(np.float32)) > 0.7
+    assert misfit(np.full((68, 2), 7, np.float32)) == 1.0
 
 
 def test_off_axis_is_the_angle_of_the_nose() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -15,6 +18,8 @@ from edgeface.camera import ScriptedCamera
 from edgeface.errors import ArgumentError, CameraError, DeviceError, EdgeFaceError, FrameError
 from edgeface.frame import Frame
 from edgeface.stream import Moment, Stream
+from edgeface.tracking import FaceTracker
+from tests.edgeface.crowd import Crowd, Person, frame_at
 
 Items = Iterator[Frame | EdgeFaceError | None]
 
@@ -214,6 +219,19 @@ def test_a_wait_can_end_without_a_frame() -> None:
         assert stream.next() is not None
         assert stream.next(timeout=0.01) is None
         assert stream.next() is not None
+
+
+def test_a_moment_of_a_tracker_is_json_that_follows_the_schema(repository: Path) -> None:
+    schema = json.loads((repository / "edgeface" / "schema.json").read_text())
+    tracker = FaceTracker(Crowd([Person(lambda t: (200.0, 240.0))]))
+    with Stream(ScriptedCamera([frame_at(k / 30) for k in range(10)], live=False), tracker.update) as stream:
+        *_, moment = stream
+    said = json.loads(json.dumps({**moment.result.to_dict(), "stream": moment.to_dict()}))
+    jsonschema.Draft202012Validator(schema).validate(said)
+    assert set(said) == set(schema["properties"])
+    described = schema["$defs"]["stream"]
+    assert set(said["stream"]) == set(described["properties"]) == set(described["required"])
+    assert said["stream"]["took_ns"] == moment.took_ns
 
 
 def test_what_cannot_be_called_is_refused() -> None:

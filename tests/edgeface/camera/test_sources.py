@@ -28,7 +28,7 @@ from edgeface.camera import (
     orbit,
 )
 from edgeface.errors import ArgumentError, CameraError, FrameError
-from edgeface.frame import Frame
+from edgeface.frame import Frame, ImageLimits
 
 SECOND = 1_000_000_000
 
@@ -91,13 +91,38 @@ def test_a_film_that_is_cut_or_none_is_told(tmp_path: Path) -> None:
     whole = film(tmp_path / "film.avi", count=30).read_bytes()
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole[: len(whole) // 2])
-    assert 0 < len(all_of(VideoFile(cut))) < 30
+    frames: list[Frame] = []
+    camera = VideoFile(cut)
+    with pytest.raises(CameraError, match=r"cut\.avi: ends after \d+ of 30 frames; the file is cut"):
+        frames.extend(iter(camera.read, None))
+    assert camera.ended
+    assert camera.read() is None
+    assert 0 < len(frames) < 25
+    # Played again and again, what there is of it is all that is wanted.
+    assert len(all_of(VideoFile(cut, loop=True), 60)) == 60
     for name, data in (("text.avi", b"not a film" * 100), ("empty.avi", b"")):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(CameraError, match=name):
             all_of(VideoFile(tmp_path / name))
     with pytest.raises(CameraError, match="no such file"):
         VideoFile(tmp_path / "missing.avi")
+
+
+def test_a_film_says_how_long_it_is_and_numbers_its_frames(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.avi", count=4, rate=20.0)
+    camera = VideoFile(path, loop=True)
+    assert (camera.rate, camera.count) == (20.0, 4)
+    assert [frame.source for frame in all_of(camera, 6)] == [f"{path}#{k}" for k in (0, 1, 2, 3, 0, 1)]
+
+
+def test_a_film_that_claims_too_much_is_refused_before_a_frame_is_read(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.avi", size=(160, 120))
+    with pytest.raises(CameraError, match=r"film\.avi: 160 x 120 pixels are over the limit of 10000 pixels"):
+        VideoFile(path, limits=ImageLimits(max_pixels=10_000))
+    with pytest.raises(CameraError, match="150 per side: resize the video"):
+        VideoFile(path, limits=ImageLimits(max_side=150))
+    camera = VideoFile(path, limits=ImageLimits(max_pixels=160 * 120, max_side=160))
+    assert len(all_of(camera)) == 10
 
 
 def test_a_folder_in_the_order_of_its_numbers(tmp_path: Path) -> None:
