@@ -25,6 +25,8 @@ from edgeface.heads.base import ImageInput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# The four students of the table. The frame is wider than high, so `FaceAnalyzer` never opens the detector for
+# tall frames that a bundle may hold beside them.
 _HEADS = {
     "detection": DetectionHead,
     "landmarks": LandmarksHead,

@@ -25,6 +25,8 @@ def main() -> None:
     for name in BUNDLES:
         bundle, ear = load(name), Recorder()
         for task, spec in bundle.models.items():
+            if f"{name} {task}" not in recorded:  # the detector for tall frames does not see this photo
+                continue
             session = ear.open(spec, bundle.artifact(spec.artifact), 1)
             for tensor in recorded[f"{name} {task}"]:
                 session.run({spec.input.name: tensor})

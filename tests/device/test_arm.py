@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeface.backends.coral import find_tpus
+from edgeface.backends.nvidia import read_board
 from firmware.emulation import guest, roots
 from firmware.emulation.errors import EmulationError
-from tests.golden.make import PHOTO
+from tests.device import pages
 
 pytestmark = pytest.mark.device
 
@@ -82,23 +85,59 @@ def test_without_sys_xnnpack_is_lost_and_said_so(board: Board) -> None:
     assert "is /sys mounted?" in refused.stderr
 
 
-def test_main_job_on_32_bits(cache: Path, wheel: Path, tmp_path: Path, goldens: dict[str, Any]) -> None:
-    """Best effort: TFLite 2.14, Debian's numpy and OpenCV. Its kernels are others, and so are the bits."""
+@pytest.mark.parametrize(
+    ("release", "core", "page"),
+    [
+        ("bookworm", "cortex-a53", "raspberry-pi-3"),
+        ("bookworm", "cortex-a72", "raspberry-pi-4"),
+        ("trixie", "cortex-a76", "raspberry-pi-5"),
+        ("trixie", "max", "arm64"),
+    ],
+)
+def test_devices_says_what_the_boards_page_says(board: Board, release: str, core: str, page: str) -> None:
+    if find_tpus() or read_board().driver:
+        pytest.skip("the emulated board sees this machine's accelerator")
+    command = ["/usr/bin/python3", "-m", "edgeface", "devices"]
+    lines = succeeded(board(release).run(command, core)).splitlines()
+    assert lines[0].startswith("aarch64")
+    end = next(place for place, line in enumerate(lines) if line.startswith("chosen: "))
+    printed = dict(line.split(maxsplit=1) for line in lines[2:end])
+    promised = pages.plain(pages.PAGES[page])
+    assert list(printed) == [row.backend for row in promised]
+    for row in promised:
+        assert row.matches(printed[row.backend]), (row, printed[row.backend])
+    below = pages.PAGES[page].read_text()
+    assert f"`{lines[end]}`" in below
+    for line in lines[end + 1 :]:
+        assert f"`{line.partition(': ')[2]}`" in below
+
+
+def test_main_job_on_32_bits(
+    cache: Path, wheel: Path, repository: Path, tmp_path: Path, goldens: dict[str, Any]
+) -> None:
+    """Best effort: TFLite 2.14, Debian's numpy and OpenCV. Its kernels are others, and so are the bits.
+
+    The page's lines: what `apt-get` gets is in the root, `pip` runs here, the last one there as it stands.
+    """
+    _, pip, line = pages.commands(pages.PAGES["README"], "32-bit arm").splitlines()
+    _, _, asked = pip.partition(" --target site ")
     try:
         root, emulator = roots.root32(cache), roots.emulator(cache, "armhf")
+        wanted = [str(wheel) if word == "." else word for word in asked.split()]
+        roots.install("bookworm", tmp_path / "site", ["--no-deps", *wanted], ["manylinux_2_34_armv7l"])
     except EmulationError as error:
         pytest.skip(str(error))
-    roots.install("bookworm", tmp_path / "installed", ["--no-deps", str(wheel)])
     libraries = (
         "/usr/lib/arm-linux-gnueabihf"  # Debian's scripts, which were not run, make links to these two
     )
-    environment = {
-        "PYTHONPATH": "/opt/edgeface:/opt/site",
-        "LD_LIBRARY_PATH": f"{libraries}/blas:{libraries}/lapack",
-    }
-    mounts = {"/opt/edgeface": tmp_path / "installed", "/opt/photo.jpg": PHOTO}
-    done = guest.Guest(root, emulator, mounts, environment).run(ANALYZE, "cortex-a7")
-    result = json.loads(succeeded(done).splitlines()[0])
+    setting, python, *arguments = shlex.split(line)
+    assert (setting, python) == ("PYTHONPATH=site", "python3")
+    environment = {"PYTHONPATH": "site", "LD_LIBRARY_PATH": f"{libraries}/blas:{libraries}/lapack"}
+    mounts = {"/site": tmp_path / "site", "/examples": repository / "examples"}
+    pi = guest.Guest(root, emulator, mounts, environment)
+    command = ["/usr/bin/python3", *arguments]
+    assert "astronaut.jpg" in succeeded(pi.run(command, "cortex-a7"))
+    result = json.loads(succeeded(pi.run([*command, "--json", "-"], "cortex-a7")).splitlines()[0])
     check_her_face(result, goldens)
     assert set(delegates(result).values()) == {None}, "that wheel is built without XNNPACK on 32 bits"
 
@@ -128,15 +167,8 @@ def test_the_readme_for_the_raspberry_pi(
     # What is written is gone with the root, so the sizes of the pictures are told.
     before = "set -e; cp -r /opt/checkout /root/edgeface; cd /root/edgeface"
     after = "uname -m; stat -c '%n %s' out/*"
-    lines = "\n".join([before, commands(repository / "README.md", "raspberry pi"), after])
+    lines = "\n".join([before, pages.commands(repository / "README.md", "raspberry pi"), after])
     told = succeeded(pi.run(["/bin/sh", "-c", lines], core, shell=True, timeout=1800)).splitlines()
     assert "aarch64" in told
     pictures = dict(re.findall(r"^(out/\S+\.(?:jpg|png)) (\d+)$", "\n".join(told), re.MULTILINE))
     assert int(pictures["out/astronaut.faces.jpg"]) > 10_000
-
-
-def commands(page: Path, name: str) -> str:
-    """The code block after ``<!-- ci: NAME -->``."""
-    found = re.search(rf"<!-- ci: {re.escape(name)} -->\s*```sh\n(.*?)```", page.read_text(), re.DOTALL)
-    assert found, f"{page.name} has no code block after <!-- ci: {name} -->"
-    return found[1]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks.arm_instructions import counts
+from benchmarks import frames
+from benchmarks.arm_instructions import counts, inside
 from benchmarks.arm_instructions.__main__ import BASELINE, main
 from benchmarks.arm_instructions.board import mesh_from
 from benchmarks.errors import BenchmarkError
+from edgeface import Bundle, read_image
+from tests.bundles import opened, seal
 
 _STAGES = {"crop": 200_000, "pre-processing": 20_000, "invoke": 24_000_000, "decode": 150_000}
 
@@ -119,3 +124,29 @@ def test_too_few_runs_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--runs", "3"])
     assert "7 or more" in capsys.readouterr().err
+
+
+def test_what_runs_on_the_board_counts_the_four_students_whatever_else_the_bundle_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], astronaut_path: Path
+) -> None:
+    """The job itself, here, where its clock counts nanoseconds."""
+    header, body = opened(Path(Bundle.builtin().source).read_bytes())
+    wide = header["models"]["detection"]
+    header["models"]["detection_tall"] = {
+        **wide,
+        "task": "detection_tall",
+        "input": {**wide["input"], "shape": [wide["input"]["shape"][axis] for axis in (0, 2, 1, 3)]},
+        "outputs": [{**o, "shape": [o["shape"][axis] for axis in (0, 2, 1, 3)]} for o in wide["outputs"]],
+    }
+    bundle = Bundle.from_bytes(seal(header, body))
+    assert "detection_tall" in bundle.models
+    monkeypatch.setattr(Bundle, "builtin", staticmethod(lambda: bundle))
+    monkeypatch.setattr(inside.ImageInput, "_stored", inside.ImageInput._stored)  # put back afterwards
+    frame = tmp_path / "frame.npy"
+    np.save(frame, frames.webcam_frame(read_image(astronaut_path).rgb))
+    monkeypatch.setattr(sys, "argv", ["inside.py", str(frame), "1"])
+    inside.main()
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["students"]) == {"detection", "landmarks", "parsing", "expression"}
+    assert all(set(stages) == set(_STAGES) for stages in told["students"].values())
+    assert all(count > 0 for count in told["frames"].values())
