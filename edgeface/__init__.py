@@ -93,7 +93,7 @@ if TYPE_CHECKING:
     from edgeface.tracking import FaceTracker
     from edgeface.tracks import Track, TrackEvent, TrackResult
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "ArgumentError",

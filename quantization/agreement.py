@@ -33,6 +33,7 @@ from . import graded
 from .datasets import lfpw
 from .label import load_labels
 from .metrics import inter_ocular, nme
+from .shrunk import SIZES, shrunk
 
 if TYPE_CHECKING:
     from .evaluate import Analyzer
@@ -44,7 +45,6 @@ FIGURES = {"landmarks": "teacher_distance", "detection": "teacher_found"}
 
 _NAME = re.compile(r"(\d{1,3})_([01])_")
 _FOLDER = "unlabelled/utkface"
-_FRAME, _SMALL = (640, 480), 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +103,5 @@ def _distance(analyzer: Analyzer, person: Person) -> float:
 
 
 def _found(analyzer: Analyzer, person: Person) -> float:
-    scale = _SMALL / max(person.box.width, person.box.height)
-    high, wide = (round(side * scale) for side in person.rgb.shape[:2])
-    top, left = (_FRAME[1] - high) // 2, (_FRAME[0] - wide) // 2
-    frame = np.zeros((_FRAME[1], _FRAME[0], 3), np.uint8)
-    frame[top : top + high, left : left + wide] = cv2.resize(
-        person.rgb, (wide, high), interpolation=cv2.INTER_AREA
-    )
-    x, y = wide / person.rgb.shape[1], high / person.rgb.shape[0]  # the scale, after rounding
-    there = BBox(
-        (person.box.x + 0.5) * x - 0.5 + left,
-        (person.box.y + 0.5) * y - 0.5 + top,
-        person.box.width * x,
-        person.box.height * y,
-        1.0,
-    )
+    frame, there = shrunk(person.rgb, person.box, SIZES[0])
     return float(any(f.bbox.iou(there) >= 0.5 for f in analyzer.analyze(frame).faces))

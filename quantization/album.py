@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,7 +30,7 @@ from .scenes import Scene, SceneMaker
 from .teachers.ultraface import UltraFace
 from .teachers.yunet import YuNet
 
-__all__ = ["DETECTORS", "Album", "agree"]
+__all__ = ["DETECTORS", "DOUBTFUL", "SAME", "Album", "agree"]
 
 Array = NDArray[np.float32]
 DETECTORS = ("yunet_n_640_640.onnx", "ultralight_version-RFB-320.onnx")
@@ -37,19 +38,19 @@ DETECTORS = ("yunet_n_640_640.onnx", "ultralight_version-RFB-320.onnx")
 
 _FORMAT = 2  # to be raised when the same scenes would be composed or judged otherwise
 _PIECE = 250  # scenes of a file: about a minute's work
-_DOUBTFUL, _SURE = 0.3, 0.6  # scores of YuNet's; the latter is what graded faces have
-_SAME, _ALIKE = 0.4, 0.75  # IoU from which YuNet means the face of the label, and draws it alike
+DOUBTFUL, _SURE = 0.3, 0.6  # scores of YuNet's; the latter is what graded faces have
+SAME, _ALIKE = 0.4, 0.75  # IoU from which YuNet means the face of the label, and draws it alike
 
 
 def agree(scene: Scene, wide: YuNet, second: UltraFace) -> None:
     """Changes what ``scene`` says of its faces to what its picture shows of them."""
-    found = wide.detect(scene.image, _DOUBTFUL)
+    found = wide.detect(scene.image, DOUBTFUL)
     others, _ = second.detect(scene.image)
     agreed = found.scores >= _SURE
     agreed &= (iou_matrix(found.boxes, others) >= 0.5).any(1) if len(others) and len(found) else False
     known = np.array(scene.boxes, np.float32).reshape(-1, 4)
     overlap = iou_matrix(known, found.boxes)
-    pairs = overlap >= _SAME
+    pairs = overlap >= SAME
     for i in range(len(known)):
         scene.sure[i] = bool((scene.sure[i] and pairs[i].any()) or (pairs[i] & agreed).any())
         best = int(np.argmax(overlap[i])) if pairs[i].any() else -1
@@ -101,9 +102,12 @@ class Album:
                 return scene
 
             with ThreadPoolExecutor(2) as threads:  # the detectors and OpenCV let go of the interpreter
-                for k in missing:
+                start = time.monotonic()
+                for made, k in enumerate(missing, 1):
                     _write(pieces[k], list(threads.map(compose, range(k * _PIECE, (k + 1) * _PIECE))))
-                    say(f"album: {(k + 1) * _PIECE} of {len(pieces) * _PIECE} scenes")
+                    left = (time.monotonic() - start) / made * (len(missing) - made)
+                    scenes = f"{(k + 1) * _PIECE} of {len(pieces) * _PIECE} scenes"
+                    say(f"album: {scenes}, about {left / 60:.1f} min left")
         return cls(pieces)
 
     def draw(self, rng: np.random.Generator) -> Scene:

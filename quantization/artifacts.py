@@ -1,43 +1,140 @@
-"""A trained student's files for every target, and their parity: from recipe, weights and data."""
+"""What is made of a trained student: files for every target, a bundle, parity, figures, a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
-from edgeface import Bundle
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
 
-from .build import load_networks
+from edgeface import Bundle, FaceAnalyzer
+
+from .build import build, deployed, load_trained
 from .calibrate import tensor_ranges
 from .convert import to_float_tflite
+from .courses import WEIGHTS
+from .evaluate import DOUBTFUL, Graded, Grader
 from .heldout import held_out_frames
 from .onnx_export import export_onnx
-from .pack import export_student
+from .pack import build_bundle, export_student, student_of
 from .parity import Parity, measure
-from .tasks import RECIPES, load_recipe, load_task
+from .progress import progress
+from .provenance import digest
+from .recipe import RecipeError, is_teacher
+from .reference import MixedBackend
+from .report import Sources, write_report
+from .tasks import RECIPES, TASKS, load_recipe, load_task
 
-__all__ = ["student_artifacts", "student_parity", "student_ranges"]
+__all__ = [
+    "Trained",
+    "student_artifacts",
+    "student_bundle",
+    "student_figures",
+    "student_parity",
+    "student_ranges",
+    "student_report",
+]
 
 _MIN_SQNR_DB = 10.0  # of a recipe that does not say
+_RUNS = Path("runs")
 
 
-def student_artifacts(task: str, data: Path, labels: Path, weights: Path) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class Trained:
+    """A trained student: the file of its recipe and the file of its float weights."""
+
+    path: Path
+    weights: Path
+    run: Path | None
+    """Folder of its run, where what is made of it goes; None: one of this package."""
+
+    @classmethod
+    def of(cls, name: str, weights: Path | None = None, run: Path | None = None) -> Trained:
+        """A student by its task's name, which is that of this package, or by its recipe's file.
+
+        Args:
+            name: A task, or the path of a .toml.
+            weights: The float weights, or a folder of TASK.npz; None: the run's, of a task the committed.
+            run: Folder of its run; None: of a recipe ``runs/NAME``, as `distill` has it.
+
+        Raises:
+            RecipeError: the recipe is not sound or trains a teacher, or its weights are not there.
+        """
+        shipped = name in TASKS
+        path = RECIPES / f"{name}.toml" if shipped else Path(name)
+        if not shipped and path.suffix != ".toml":
+            raise RecipeError(f"{name}: give one of {', '.join(TASKS)}, or a recipe's .toml file")
+        recipe = load_recipe(path)
+        if is_teacher(recipe):
+            raise RecipeError(f"{path} trains a teacher: files are made of students")
+        home = run or (None if shipped else _RUNS / path.stem)
+        if weights is None:
+            weights = WEIGHTS if home is None else home / "weights.npz"
+        found = weights / f"{recipe['task']}.npz" if weights.is_dir() else weights
+        if not found.is_file():
+            raise RecipeError(
+                f"{found}: there are no weights; train them (`distill {path}`), or say where they are: "
+                "--run or --weights"
+            )
+        return cls(path, found, home)
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        return load_recipe(self.path)
+
+    @property
+    def task(self) -> str:
+        return str(self.recipe["task"])
+
+    @property
+    def floor(self) -> float:
+        """What every output of an int8 file must keep, in dB."""
+        return float(self.recipe["deploy"].get("min_sqnr_db", _MIN_SQNR_DB))
+
+    @property
+    def percentile(self) -> float:
+        return float(self.recipe["deploy"].get("percentile", 100.0))
+
+    def network(self) -> nn.Module:
+        """The float network as it is deployed."""
+        return deployed(load_trained(self.recipe, self.weights))
+
+    def calibration(self, data: Path, labels: Path) -> list[NDArray[np.float32]]:
+        """Its calibration crops, float [H, W, C] in [-1, 127/128]."""
+        return self.crops(load_task(self.recipe, data, labels))
+
+    def crops(self, lessons: Any) -> list[NDArray[np.float32]]:
+        """Those of its task over the data."""
+        count = int(self.recipe["deploy"]["calibration"])
+        return list(progress(f"{self.task}: calibration crops", lessons.calibration(count), count))
+
+
+def student_artifacts(student: Trained, data: Path, labels: Path) -> dict[str, bytes]:
     """File name -> content: int8 .tflite (CPU, Edge TPU), ONNX in fp32, fp16, U8S8 (CPU) and S8S8 (TensorRT).
 
     Raises:
         ExportError: an export fails its own checks.
     """
-    recipe = load_recipe(RECIPES / f"{task}.toml")
-    deploy = recipe["deploy"]
-    calibration = list(load_task(recipe, data, labels).calibration(int(deploy["calibration"])))
-    network = load_networks(weights, [task])[task]
-    names = type(network).outputs
-    floor = float(deploy.get("min_sqnr_db", _MIN_SQNR_DB))
-    share = float(deploy.get("percentile", 100.0))
-    exported = export_student(network, names, calibration, percentile=share, min_sqnr_db=floor)
-    files = export_onnx(network, names, calibration, percentile=share)
+    calibration, network, task = student.calibration(data, labels), student.network(), student.task
+    names, share = type(network).outputs, student.percentile
+    made: dict[str, Any] = {}
+    for kind in progress(f"{task}: files", ("tflite", "onnx")):
+        made[kind] = (
+            export_student(network, names, calibration, percentile=share, min_sqnr_db=student.floor)
+            if kind == "tflite"
+            else export_onnx(network, names, calibration, percentile=share)
+        )
+    files = made["onnx"]
     return {
-        f"{task}.int8.tflite": exported.tflite,
+        f"{task}.int8.tflite": made["tflite"].tflite,
         f"{task}.fp32.onnx": files.fp32,
         f"{task}.fp16.onnx": files.fp16,
         f"{task}.int8-u8s8.onnx": files.u8s8,
@@ -45,42 +142,129 @@ def student_artifacts(task: str, data: Path, labels: Path, weights: Path) -> dic
     }
 
 
-def student_ranges(task: str, data: Path, labels: Path, weights: Path) -> dict[str, tuple[float, float]]:
+def student_ranges(student: Trained, data: Path, labels: Path) -> dict[str, tuple[float, float]]:
     """Tensor name -> least and largest value over the student's calibration crops."""
-    recipe = load_recipe(RECIPES / f"{task}.toml")
-    crops = list(load_task(recipe, data, labels).calibration(int(recipe["deploy"]["calibration"])))
-    height, width, channels = crops[0].shape
-    network = load_networks(weights, [task])[task]
-    share = float(recipe["deploy"].get("percentile", 100.0))
-    return tensor_ranges(to_float_tflite(network, height, width, channels=channels), crops, percentile=share)
+    crops = student.calibration(data, labels)
+    height, width, channels = crops[0].shape[-3:]
+    model = to_float_tflite(student.network(), height, width, channels=channels)
+    watched = progress(f"{student.task}: ranges", crops)
+    return tensor_ranges(model, watched, percentile=student.percentile)
+
+
+def student_bundle(
+    students: Sequence[Trained],
+    data: Path,
+    labels: Path,
+    metrics: Path,
+    *,
+    teachers: Path | None = None,
+    with_onnx: bool = False,
+) -> bytes:
+    """The bundle of the students, with the figures in ``metrics`` where there are any.
+
+    Raises:
+        RecipeError: two are of one task.
+        TermsError: a recipe or a card claims more than the terms of data and teachers give.
+        ExportError: a student does not pass the checks of :mod:`quantization.pack`.
+    """
+    tasks = [student.task for student in students]
+    if len(set(tasks)) < len(tasks):
+        raise RecipeError(
+            f"two students of one task ({', '.join(sorted(tasks))}): a bundle holds one of each"
+        )
+    with tempfile.TemporaryDirectory() as weights:
+        for student in students:
+            shutil.copy(student.weights, Path(weights) / f"{student.task}.npz")
+        recipes = [student.path for student in students]
+        return build(recipes, data, labels, Path(weights), metrics, teachers=teachers, with_onnx=with_onnx)
 
 
 def student_parity(
-    task: str,
+    student: Trained,
     bundle: Bundle,
     data: Path,
     labels: Path,
-    weights: Path,
     *,
     frames: int,
-    figures: Mapping[str, Mapping[str, float]],
-    interpreters: Mapping[str, Path],
+    figures: Mapping[str, Mapping[str, float]] | None = None,
+    interpreters: Mapping[str, Path] | None = None,
+    lessons: Any = None,
 ) -> Parity:
     """Parity of the bundle's student and of the ONNX files made from the same weights and calibration.
+
+    ``lessons``: its task over the data, where somebody has it already.
 
     Raises:
         ExportError: an export fails, or a runtime cannot run its file.
     """
-    recipe = load_recipe(RECIPES / f"{task}.toml")
-    deploy = recipe["deploy"]
+    found = held_out_frames(student.task, bundle, data, labels, frames)
     return measure(
-        task,
-        load_networks(weights, [task])[task],
+        student.task,
+        student.network(),
         bundle,
-        load_task(recipe, data, labels).calibration(int(deploy["calibration"])),
-        held_out_frames(task, bundle, data, labels, frames),
-        percentile=float(deploy.get("percentile", 100.0)),
-        min_sqnr_db=float(deploy.get("min_sqnr_db", _MIN_SQNR_DB)),
+        student.calibration(data, labels) if lessons is None else student.crops(lessons),
+        found.frames,
+        photos=found.photos,
+        percentile=student.percentile,
+        min_sqnr_db=student.floor,
         figures=figures,
         interpreters=interpreters,
     )
+
+
+def student_figures(
+    student: Trained,
+    bundle: Bundle,
+    base: Bundle,
+    data: Path,
+    labels: Path,
+    kinds: Sequence[str] = ("int8", "fp32"),
+) -> Iterator[tuple[str, Graded]]:
+    """The figures of the bundle's student, ``int8``, and of the weights it was made of, ``fp32``.
+
+    A bundle without a detector borrows that of ``base``, to find the faces it is graded on.
+    """
+    task = student.task
+    int8 = bundle.artifact(bundle.model(task).artifact)
+    if task not in {"detection", "expression"} and "detection" not in bundle.tasks:
+        bundle = _with_detector(bundle, base)  # expression is graded on whole pictures
+    for kind in kinds:
+        stored = kind == "int8"
+        backend: Any = "auto" if stored else MixedBackend({task: student.network()})
+        whose = hashlib.sha256(int8).hexdigest() if stored else str(digest(student.weights))
+        make: Any = partial(FaceAnalyzer, bundle=bundle, backend=backend)
+        eager = partial(make, (), min_score=DOUBTFUL)
+        yield kind, Grader(data, labels, make, eager, {task: whose}).measure(task)
+
+
+def student_report(student: Trained, results: Path, bundle: Path, out: Path) -> Path:
+    """Writes the page of a student's run, with the recipes and the logs of its courses; returns its path.
+
+    Raises:
+        FileNotFoundError: it was not graded yet, or the run has no log.
+    """
+    run = student.weights.parent if student.run is None else student.run
+    with tempfile.TemporaryDirectory() as name:
+        weights, recipes, logs = (Path(name) / part for part in ("weights", "recipes", "logs"))
+        for folder in (weights, recipes, logs):
+            folder.mkdir()
+        for recipe in student.path.parent.glob("*.toml"):
+            shutil.copy(recipe, recipes)
+        for log in run.parent.glob("*/log.jsonl"):
+            shutil.copy(log, logs / f"{log.parent.name}.jsonl")
+            if (log.parent / "weights.npz").is_file():
+                shutil.copy(log.parent / "weights.npz", weights / f"{log.parent.name}.npz")
+        # The page looks for a task's recipe under the task's name.
+        shutil.copy(student.weights, weights / f"{student.task}.npz")
+        shutil.copy(student.path, recipes / f"{student.task}.toml")
+        shutil.copy(run / "log.jsonl", logs / f"{student.task}.jsonl")
+        return write_report(Sources(results, weights, bundle, recipes, logs), out)
+
+
+def _with_detector(draft: Bundle, base: Bundle) -> Bundle:
+    """The draft's student and the detector of another bundle."""
+    students = [student_of(draft, task) for task in draft.tasks] + [student_of(base, "detection")]
+    content = build_bundle(
+        students, name=draft.name, version=draft.version, created_by=draft.created_by, licence=draft.licence
+    )
+    return Bundle.from_bytes(content, "a draft with a borrowed detector")

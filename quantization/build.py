@@ -17,7 +17,7 @@ import numpy as np
 from torch import nn
 
 import edgeface
-from edgeface import Bundle
+from edgeface import BBox, Bundle
 from edgeface.heads import DETECTORS
 
 from .card import HEADLINES, Facts, write_card
@@ -112,11 +112,13 @@ def build(
     weights: Path,
     metrics: Path,
     *,
+    teachers: Path | None = None,
     with_onnx: bool = False,
 ) -> bytes:
     """The bundle of the recipes' students.
 
     Figures come from ``metrics`` and the ``curves.json`` beside it (both by ``evaluate``), if they are there.
+    ``teachers`` holds the published networks, which a detector's threshold is found with.
     ``with_onnx`` adds each student as the ONNX file that TensorRT takes (S8S8), for the runtime's `onnx`.
 
     Raises:
@@ -143,7 +145,7 @@ def build(
         facts = source, weights / f"{name}.npz", metrics_of.get(name, {}), curves_of.get(name, {})
         student = _describe(lessons, trained, exported, *facts)
         if "false_per_window" in deploy:
-            found = score_threshold(student, data, labels, float(deploy["false_per_window"]))
+            found = score_threshold(student, data, labels, teachers, float(deploy["false_per_window"]))
             student = replace(student, head={**student.head, "score_threshold": found})
         students.append(student)
         if name == "detection":
@@ -160,16 +162,23 @@ def build(
     )
 
 
-def score_threshold(student: Student, data: Path, labels: Path, rate: float) -> float:
+def score_threshold(student: Student, data: Path, labels: Path, teachers: Path | None, rate: float) -> float:
     """The lowest threshold, in hundredths, with which a detector sees few faces where there are none.
 
     ``rate``: how many per picture. Of the pieces of the training photos that show no face, as the runtime
-    would see them; on photos it was not trained on it errs more often.
+    would see them. The teacher looked at whole photos; a piece is enlarged, so it is asked about the piece
+    once more: what it suspects there is no false face, as in an album.
 
     Raises:
-        ExportError: even at 0.95 it sees more.
+        ExportError: even at 0.95 it sees more; or the teacher is not there.
     """
+    from .album import DETECTORS, DOUBTFUL, SAME
     from .evaluate import face_free
+    from .teachers.yunet import YuNet
+
+    if teachers is None or not (teachers / DETECTORS[0]).exists():
+        raise ExportError(f"deploy.false_per_window: {DETECTORS[0]} is not in {teachers}; give --teachers")
+    wide = YuNet(teachers / DETECTORS[0])
 
     one = build_bundle([student], name="threshold", version="0", created_by="pack", licence="none")
     with np.load(labels / "lfpw_faces.npz") as faces:
@@ -181,7 +190,13 @@ def score_threshold(student: Student, data: Path, labels: Path, rate: float) -> 
                 continue
             for piece in face_free(lfpw.load_photo(data / "landmarks/lfpw/trainset", name), boxes[mine]):
                 windows += 1
-                scores += [face.bbox.score for face in analyzer.analyze(piece).faces]
+                seen_faces = [face.bbox for face in analyzer.analyze(piece).faces]
+                if not seen_faces:
+                    continue
+                suspected = [BBox(*map(float, box)) for box in wide.detect(piece, DOUBTFUL).boxes]
+                scores += [
+                    box.score for box in seen_faces if all(box.iou(other) < SAME for other in suspected)
+                ]
     for hundredths in range(round(100 * _LEAST_SCORE), 96):
         if np.count_nonzero(np.array(scores) >= hundredths / 100) <= rate * windows:
             return hundredths / 100

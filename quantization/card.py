@@ -17,6 +17,7 @@ from typing import Any
 from edgeface.labels import CELEBAMASK19, FER8
 
 from .graded import AGREEMENT_BINS, BINS
+from .shrunk import SIZES
 from .tasks.seen import Seen, data_terms
 from .teachers.catalogue import terms_of
 from .terms import WeightsTerms, check_card, short_title
@@ -34,10 +35,12 @@ HEADLINES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("recall_50", "faces of two teachers found, IoU >= 0.5", "%"),
         ("recall_70", "faces of two teachers found, IoU >= 0.7", "%"),
         ("recall_50_any_teacher", "faces of any teacher found, IoU >= 0.5", "%"),
+        *((f"recall_at_{side}px", f"faces shrunk to {side} px found, IoU >= 0.5", "%") for side in SIZES),
         ("ap_50", "average precision, IoU 0.5", "%"),
         ("ap", "average precision, IoU 0.5 to 0.95", "%"),
         ("false_positives_per_image", "false faces per face-free picture", ""),
         ("faces", "faces of two teachers", "n"),
+        ("faces_shrunk", "of them shrunk into a frame of 640 x 480", "n"),
         ("face_free_images", "face-free pictures", "n"),
     ),
     "landmarks": (

@@ -195,6 +195,8 @@ class Course:
         uncertain = ["another processor or another number of threads may round and add in another order"]
         if threads > 1:
             uncertain.append(f"{threads} threads: torch promises no order of additions between them")
+        if team.device != "cpu":
+            uncertain.append("a GPU: torch promises no order of additions on it, nor the same between models")
         if not team.alone:
             uncertain.append(
                 f"{team.size} processes add in another order than one, and drop out other values"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from .datasets import celebamask, lfpw
 from .label import SOURCES, load_labels
+from .progress import progress
 from .synthetic import FaceMaker, Head, Pose
 from .synthetic.turned import HeadTurner
 
@@ -119,7 +120,7 @@ def rendered(data: Path, count: int) -> list[Cutout]:
     """Heads of the 3D model that look aside by 45 to 95 degrees: photos of such are rare in every set."""
     maker = FaceMaker(data / "face3d/ict_face_model_light.npz")
     heads = []
-    for i in range(count):
+    for i in progress("rendered heads", range(count)):
         rng = np.random.default_rng([68, i])
         yaw = float(rng.uniform(45, 95)) * (1 if rng.random() < 0.5 else -1)
         pose = Pose(yaw, float(np.clip(rng.normal(0, 14), -40, 40)), float(rng.normal(0, 10)))
@@ -136,7 +137,7 @@ def turned(data: Path, labels: Path, count: int) -> list[Cutout]:
     found = load_labels(labels, "celebamask")
     rows = np.flatnonzero((found.parts == "train") & (found.scores > 0.8))
     heads: list[Cutout] = []
-    for i in range(2 * count):
+    for i in progress("turned heads", range(2 * count)):
         rng = np.random.default_rng([69, i])
         row, yaw, pitch = rows[rng.integers(len(rows))], float(rng.uniform(50, 98)), float(rng.normal(0, 8))
         fit = turner.fit(found.points[row])

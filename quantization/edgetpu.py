@@ -39,8 +39,8 @@ class Problem:
 class OperatorFinding:
     """One operator in graph order.
 
-    ``problem`` is None for a mapped operator. An operator that is fine by itself but computed from an
-    unmapped one
+    ``problem`` is None for a mapped operator. One that is fine by itself, but computed from an
+    unmapped one, has a problem too: the compiler ends its subgraph at the first that stays on the CPU.
     """
 
     index: int

@@ -8,7 +8,8 @@
   taggers' majority; by class and by brightness;
 - detection: recall of the faces on which both teachers agree (YuNet >= 0.6, UltraFace >= 0.5, IoU >= 0.5)
   and of all of YuNet's; COCO's AP of the former, all others that YuNet suspects (>= 0.3) ignored; false
-  positives on pictures without a face; by brightness.
+  positives on pictures without a face; by brightness; and recall by size: each face on which both agree and
+  that is large enough, shrunk to 24, 32, 40 and 60 pixels (`quantization.shrunk`), IoU >= 0.5.
 
 Besides, landmarks and detection are held against their teacher by age and sex (`quantization.agreement`).
 
@@ -41,6 +42,7 @@ from . import agreement, graded
 from .datasets import celebamask, ferplus, lfpw
 from .graded import Graded, Metrics
 from .metrics import average_precision
+from .shrunk import SIZES, shrunk
 from .splits import parts
 from .teachers.face3d import Face3D
 
@@ -158,6 +160,7 @@ class Grader:
         rows: list[tuple[float, bool, float]] = []
         judged: list[tuple[Any, Any, Any]] = []
         false, free = 0, 0
+        sized: dict[int, list[bool]] = {side: [] for side in SIZES}
         candidates = self.candidates or (lambda: self.analyzer(()))
         with self.analyzer(()) as analyzer, candidates() as eager:
             for name in _progress("detection", parts("lfpw", "validation")):
@@ -171,12 +174,16 @@ class Grader:
                 guess = np.array([(b.x, b.y, b.width, b.height, b.score) for b in said]).reshape(-1, 5)
                 wanted = mine & sure & agreed
                 judged.append((boxes[wanted], (guess[:, :4], guess[:, 4]), boxes[mine & ~wanted]))
+                for i in np.flatnonzero(wanted & (boxes[:, 2:].max(1) >= max(SIZES))):
+                    for side, hits in sized.items():
+                        hits.append(_found_at(analyzer, rgb, BBox(*(float(v) for v in boxes[i])), side))
                 for piece in face_free(rgb, boxes[mine]):
                     free += 1
                     false += len(analyzer.analyze(piece).faces)
         overlap, both, light = (np.array(column) for column in zip(*rows, strict=True))
         precision = average_precision(*zip(*judged, strict=True))
-        return graded.detection(overlap, both, light, precision, false, free)
+        found_all = graded.detection(overlap, both, light, precision, false, free)
+        return graded.recall_by_size(found_all, sized)
 
 
 def graders(
@@ -208,6 +215,12 @@ def graders(
         eager = partial(load, (), min_score=DOUBTFUL)
         digests = {task: _digest(teachers / name) for task, name in GRADED.items()}
         yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, digests, agree=False)
+
+
+def _found_at(analyzer: Analyzer, rgb: Rgb, box: BBox, side: int) -> bool:
+    """Whether the face of `box` is found where it is (IoU >= 0.5) once it is so small."""
+    frame, there = shrunk(rgb, box, side)
+    return any(f.bbox.iou(there) >= 0.5 for f in analyzer.analyze(frame).faces)
 
 
 def _digest(path: Path) -> str:

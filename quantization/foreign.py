@@ -23,6 +23,7 @@ from .onnx_export import S8S8, U8S8, QdqRecipe, drop_unread_weights, onnx_input,
 from .onnx_graph import Fusion, Island, float_islands, fused_convolutions, tensorrt_islands
 from .ort import OnnxModel, onnx
 from .parity import OutputParity, compare
+from .progress import progress
 
 __all__ = ["Converted", "Pixels", "convert_file", "convert_teacher", "image_frames", "prepare"]
 
@@ -57,6 +58,17 @@ class Converted:
     def noisy(self) -> tuple[str, ...]:
         """Outputs that keep less than was asked for."""
         return tuple(o.output for o in self.parity if o.sqnr_db < self.min_sqnr_db)
+
+    @property
+    def told_noisy(self) -> tuple[str, ...]:
+        """The same in words, and what mends it."""
+        return tuple(
+            f"{self.recipe.name}: output '{o.output}' is NOISY: {o.sqnr_db:.2f} dB of {self.min_sqnr_db:g}; "
+            "give --images like those it will see, more --frames, its own --mean, --std and --bgr, or a "
+            "lower --min-sqnr-db"
+            for o in self.parity
+            if o.output in self.noisy
+        )
 
     def summary(self) -> str:
         """A few lines of text."""
@@ -111,8 +123,10 @@ def convert_teacher(
     return max(attempts, key=lambda made: min(output.sqnr_db for output in made.parity))
 
 
-def convert_file(path: Path, images: Path, pixels: Pixels, count: int) -> tuple[dict[str, bytes], str]:
-    """Both recipes of an .onnx file, calibrated on images: file name -> content, and what to tell the user.
+def convert_file(
+    path: Path, images: Path, pixels: Pixels, count: int, min_sqnr_db: float = 20.0
+) -> tuple[dict[str, bytes], tuple[Converted, ...]]:
+    """Both recipes of an .onnx file, calibrated on images: file name -> content, and what each cost.
 
     Raises:
         ExportError: as for :func:`convert_teacher` and :func:`image_frames`.
@@ -120,9 +134,10 @@ def convert_file(path: Path, images: Path, pixels: Pixels, count: int) -> tuple[
     """
     model = path.read_bytes()
     frames = list(image_frames(images, model, pixels, count))
-    made = [convert_teacher(model, frames, recipe) for recipe in (U8S8, S8S8)]
+    recipes = progress(f"{path.name}: files", (U8S8, S8S8))
+    made = tuple(convert_teacher(model, frames, recipe, min_sqnr_db=min_sqnr_db) for recipe in recipes)
     files = {f"{path.stem}.int8-{c.recipe.name}.onnx": c.model for c in made}
-    return files, "\n".join(c.summary() for c in made)
+    return files, made
 
 
 def prepare(model: bytes) -> bytes:
@@ -168,7 +183,7 @@ def image_frames(folder: Path, model: bytes, pixels: Pixels, count: int) -> Iter
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGES)
     if not paths:
         raise ExportError(f"{folder}: no image in it ({', '.join(sorted(_IMAGES))})")
-    for path in paths[:: max(1, len(paths) // count)][:count]:
+    for path in progress(f"{name}: images", paths[:: max(1, len(paths) // count)][:count]):
         rgb = cv2.resize(read_image(path).rgb, (width, height), interpolation=cv2.INTER_AREA)
         values = (rgb[:, :, ::-1] if pixels.bgr else rgb).astype(np.float32)
         values = (values - np.float32(pixels.mean)) / np.float32(pixels.std)

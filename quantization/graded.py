@@ -27,6 +27,7 @@ __all__ = [
     "expression",
     "landmarks",
     "parsing",
+    "recall_by_size",
 ]
 
 Metrics = dict[str, float]
@@ -176,6 +177,14 @@ def detection(
     }
     groups = {"brightness": _bins(light[agreed], _BRIGHTNESS)}
     return _with_subgroups(Graded(figures, curves), "recall_50", groups, lambda rows: _mean(iou[rows] >= 0.5))
+
+
+def recall_by_size(graded: Graded, found: Mapping[int, Sequence[bool]]) -> Graded:
+    """Adds the share of faces found at each size, by pixels of the larger side; nothing if none was shown."""
+    figures = {f"recall_at_{side}px": _mean(hits) for side, hits in found.items() if len(hits)}
+    if figures:
+        figures["faces_shrunk"] = float(max(len(hits) for hits in found.values()))
+    return Graded(graded.metrics | figures, graded.curves)
 
 
 def agreement(

@@ -45,6 +45,7 @@ from .graded_rows import (
     landmarks_row,
     parsing_row,
 )
+from .progress import progress
 from .provenance import digest
 from .subjects import Subject
 from .teachers.face3d import Face3D
@@ -145,7 +146,7 @@ def grade_set(
         )
     else:
         found, look = _Rows(), work.opened()
-        for sample, rgb in data.decoded():
+        for sample, rgb in progress(f"{work.task} on {kind}", data.decoded(), data.count()):
             found.add(sample, rgb, look, work.task)
         found.faults += [str(fault) for fault in data.faults]
     if not found.rows:

@@ -6,6 +6,7 @@ runtime to the bit; the validation part of a split neither trains nor calibrates
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,38 @@ from edgeface.bundle import ModelSpec
 
 from .convert import ExportError
 from .label import load_labels
+from .progress import progress
 from .splits import parts
 
-__all__ = ["held_out_frames"]
+__all__ = ["HeldOut", "held_out_frames"]
 
 Frame = NDArray[np.int8]
 
 
-def held_out_frames(task: str, bundle: Bundle, data: Path, labels: Path, count: int) -> list[Frame]:
-    """Inputs of ``task``'s network in ``bundle``, int8 [1, H, W, 3] = pixel - 128, spread over the photos.
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Inputs of a network, int8 [1, H, W, 3] = pixel - 128, and the name of the photo each was cut from."""
+
+    frames: list[Frame]
+    photos: list[str]
+
+
+def held_out_frames(task: str, bundle: Bundle, data: Path, labels: Path, count: int) -> HeldOut:
+    """Inputs of ``task``'s network in ``bundle``, from up to ``count`` photos spread over the part.
 
     Raises:
         ExportError: the validation photos give no frame.
     """
     photos = _photos(task, data, labels)
     chosen = [photos[i] for i in np.unique(np.linspace(0, len(photos) - 1, count).round().astype(int))]
-    recorder = _Recorder(task)
+    recorder, names = _Recorder(task), []  # type: _Recorder, list[str]
     with FaceAnalyzer(() if task == "detection" else (task,), bundle=bundle, backend=recorder) as analyzer:
-        for path, box in chosen:
+        for path, box in progress(f"{task}: held-out photos", chosen):
             analyzer.analyze(edgeface.read_image(path), boxes=None if box is None else [box])
+            names += [path.name] * (len(recorder.frames) - len(names))
     if not recorder.frames:
         raise ExportError(f"{task}: no validation photo gave a frame; is {data} the data of the split lists?")
-    return recorder.frames
+    return HeldOut(recorder.frames, names)
 
 
 def _photos(task: str, data: Path, labels: Path) -> list[tuple[Path, BBox | None]]:

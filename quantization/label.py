@@ -6,9 +6,15 @@ them is taken; elsewhere the largest. The 68-point map is fitted on LFPW's train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 import cv2
@@ -18,13 +24,17 @@ from numpy.typing import NDArray
 from edgeface.geometry import iou_matrix
 from edgeface.labels import IBUG68
 
+from . import splits
 from .datasets import lfpw
-from .splits import parts, read_split
+from .progress import progress
+from .provenance import digest
+from .splits import Item, parts, read_split
 from .teachers.facemesh import FaceMesh, RidgeMap, mirrored
 from .teachers.ultraface import UltraFace
 from .teachers.yunet import YuNet
 
 __all__ = [
+    "PIECE",
     "SOURCES",
     "Labels",
     "Source",
@@ -38,6 +48,14 @@ __all__ = [
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.uint8]
+Columns = dict[str, NDArray[Any]]
+"""Rows of labels: name of a column -> its values, one row each."""
+_T = TypeVar("_T")
+
+PIECE = 100
+"""Images whose labels a process that is killed loses at most."""
+_WIDE, _NEAR = "yunet_n_640_640.onnx", "yunet_n_320_320.onnx"
+_MESH, _ULTRA = "mediapipe_face_landmarker.task", "ultralight_version-RFB-320.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +116,25 @@ def label_parsing(
     folder = out / "parsing" / split
     folder.mkdir(parents=True, exist_ok=True)
     rows = np.flatnonzero(found.parts == part)
-    with click.progressbar(rows, label=f"parsing {split}") as items:
-        for i in items:
-            path = folder / f"{Path(str(found.names[i])).stem}.png"
-            if path.exists():
-                continue
-            mask = labeller(lfpw.load_photo(data / source.folder, str(found.names[i])), found.boxes[i])
-            partial = path.with_suffix(".partial.png")
-            cv2.imwrite(str(partial), mask)
-            partial.replace(path)
+    for i in progress(f"parsing {split}", rows):
+        path = folder / f"{Path(str(found.names[i])).stem}.png"
+        if path.exists():
+            continue
+        mask = labeller(lfpw.load_photo(data / source.folder, str(found.names[i])), found.boxes[i])
+        unfinished = path.with_suffix(".partial.png")
+        cv2.imwrite(str(unfinished), mask)
+        unfinished.replace(path)
     return len(rows)
 
 
 def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | None = None) -> None:
-    """Labels every source (or ``only`` some) into ``out``; a finished data set is not done again."""
+    """Labels every source (or ``only`` some) into ``out``; a finished data set is not done again.
+
+    What a process that was killed had labelled is kept, but for the last `PIECE` images.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    wide, near = YuNet(teachers / "yunet_n_640_640.onnx"), YuNet(teachers / "yunet_n_320_320.onnx")
-    mesh = FaceMesh(teachers / "mediapipe_face_landmarker.task")
+    wide, near = YuNet(teachers / _WIDE), YuNet(teachers / _NEAR)
+    mesh = FaceMesh(teachers / _MESH)
     if not (out / "lfpw_faces.npz").exists():
         label_faces(data, teachers, out / "lfpw_faces.npz")
     ridge: RidgeMap | None = None
@@ -122,15 +142,16 @@ def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | Non
         path = out / f"{source.split}.npz"
         if path.exists():
             continue
-        if source.split != "lfpw" and ridge is None:
+        fitted_on = None if source.split == "lfpw" else digest(out / "lfpw.npz")
+        if fitted_on and ridge is None:
             ridge = _fit(data, load_labels(out, "lfpw"), mesh)
-        rows = list(_rows(data, source, wide if source.fill == 1 else near, mesh, ridge))
-        columns = [np.array(column) for column in zip(*rows, strict=True)]
-        keys = ("names", "parts", "boxes", "scores", "keypoints", "points", "trust")
-        partial = path.with_suffix(".partial.npz")
-        np.savez_compressed(partial, **dict(zip(keys, columns, strict=True)))
-        partial.replace(path)
-        click.echo(f"{source.split}: {len(rows)} faces of {len(read_split(source.split))} images")
+        items = read_split(source.split)
+        made_of = _asked(teachers, source.split, _WIDE if source.fill == 1 else _NEAR, _MESH) | {
+            "points": fitted_on
+        }
+        detector = wide if source.fill == 1 else near
+        count = _in_pieces(path, made_of, items, partial(_row, data, source, detector, mesh, ridge))
+        click.echo(f"{source.split}: {count} faces of {len(items)} images")
 
 
 def label_faces(
@@ -141,25 +162,76 @@ def label_faces(
     Agreed ones are what the detection student is graded by; doubtful ones say where not to look for a
     background.
     """
-    detector, second = (
-        YuNet(teachers / "yunet_n_640_640.onnx"),
-        UltraFace(teachers / "ultralight_version-RFB-320.onnx"),
-    )
-    columns: dict[str, list[NDArray[np.generic]]] = {
-        k: [] for k in ("names", "boxes", "scores", "keypoints", "agreed")
-    }
-    for name in parts("lfpw", *wanted):
+    detector, second = YuNet(teachers / _WIDE), UltraFace(teachers / _ULTRA)
+
+    def read(name: str) -> Columns:
         rgb = lfpw.load_photo(data / "landmarks/lfpw/trainset", name)
         found, (others, _) = detector.detect(rgb, 0.3), second.detect(rgb)
-        columns["names"].append(np.full(len(found), name))
-        columns["boxes"].append(found.boxes)
-        columns["scores"].append(found.scores)
-        columns["keypoints"].append(found.keypoints)
         overlap = iou_matrix(found.boxes, others)
-        columns["agreed"].append((overlap >= 0.5).any(1) if len(others) else np.zeros(len(found), np.bool_))
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **{k: np.concatenate(v) for k, v in columns.items()})
-    partial.replace(path)
+        return {
+            "names": np.full(len(found), name),
+            "boxes": found.boxes,
+            "scores": found.scores,
+            "keypoints": found.keypoints,
+            "agreed": (overlap >= 0.5).any(1) if len(others) else np.zeros(len(found), np.bool_),
+        }
+
+    made_of = _asked(teachers, "lfpw", _WIDE, _ULTRA) | {"parts": sorted(wanted)}
+    _in_pieces(path, made_of, parts("lfpw", *wanted), read)
+
+
+def _asked(teachers: Path, split: str, *files: str) -> dict[str, object]:
+    """What decides about labels: the images that are to have some, and the networks."""
+    return {name: digest(teachers / name) for name in files} | {
+        "split": digest(splits.SPLITS / f"{split}.csv")
+    }
+
+
+def _in_pieces(
+    path: Path, made_of: Mapping[str, object], items: Sequence[_T], read: Callable[[_T], Columns | None]
+) -> int:
+    """Writes the columns that ``read`` finds in all items (None: none) to ``path``; returns how many rows.
+
+    They are kept in pieces beside it until all are there; pieces of something else, by ``made_of``, are
+    left alone until then.
+
+    Raises:
+        ValueError: no item has a row.
+    """
+    told = json.dumps(dict(made_of), sort_keys=True).encode()
+    home = path.with_name(f"{path.stem}-{hashlib.sha256(told).hexdigest()[:12]}.parts")
+    home.mkdir(exist_ok=True)
+    pieces = []
+    with click.progressbar(length=len(items), label=path.stem, file=sys.stderr) as bar:
+        for start in range(0, len(items), PIECE):
+            pieces.append(home / f"{start:06d}.npz")
+            chosen = items[start : start + PIECE]
+            if pieces[-1].exists():
+                bar.update(len(chosen))
+                continue
+            found = []
+            for item in chosen:
+                columns = read(item)
+                found += [] if columns is None else [columns]
+                bar.update(1)
+            _save(pieces[-1], found)
+    rows = []
+    for piece in pieces:
+        with np.load(piece) as arrays:
+            rows += [dict(arrays)] if arrays.files else []
+    if not rows:
+        raise ValueError(f"{path}: no face in {len(items)} images; is it the data of the split lists?")
+    _save(path, rows)
+    for folder in path.parent.glob(f"{path.stem}-*.parts"):
+        shutil.rmtree(folder)
+    return sum(len(columns["names"]) for columns in rows)
+
+
+def _save(path: Path, rows: Sequence[Columns]) -> None:
+    columns = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]} if rows else {}
+    unfinished = path.with_suffix(".partial.npz")
+    np.savez_compressed(unfinished, **columns)
+    unfinished.replace(path)
 
 
 def find_face(
@@ -204,22 +276,20 @@ def _fit(data: Path, humans: Labels, mesh: FaceMesh) -> RidgeMap:
     return RidgeMap.fit(np.stack(meshes), np.stack(truths))
 
 
-def _rows(
-    data: Path, source: Source, detector: YuNet, mesh: FaceMesh, ridge: RidgeMap | None
-) -> Iterator[tuple[object, ...]]:
+def _row(
+    data: Path, source: Source, detector: YuNet, mesh: FaceMesh, ridge: RidgeMap | None, item: Item
+) -> Columns | None:
     root = data / source.folder
-    with click.progressbar(read_split(source.split), label=source.split) as items:
-        for item in items:
-            rgb = lfpw.load_photo(root, item.name)
-            human = lfpw.load_points(root, item.name) if source.split == "lfpw" else None
-            face = find_face(detector, rgb, source.fill, human)
-            if face is None:
-                continue
-            box, score, keypoints = face
-            if human is not None:
-                yield item.name, item.part, box, score, keypoints, human, 1.0
-                continue
-            assert ridge is not None  # noqa: S101  # for the type checker
-            seen, other, presence = _meshes(mesh, rgb, box)
-            points = ridge.both_views(seen, other, rgb.shape[1])
-            yield item.name, item.part, box, score, keypoints, points, presence
+    rgb = lfpw.load_photo(root, item.name)
+    human = lfpw.load_points(root, item.name) if source.split == "lfpw" else None
+    face = find_face(detector, rgb, source.fill, human)
+    if face is None:
+        return None
+    points, presence = human, 1.0
+    if points is None:
+        assert ridge is not None  # noqa: S101  # for the type checker
+        seen, other, presence = _meshes(mesh, rgb, face[0])
+        points = ridge.both_views(seen, other, rgb.shape[1])
+    row = (item.name, item.part, *face, points, presence)
+    keys = ("names", "parts", "boxes", "scores", "keypoints", "points", "trust")
+    return {key: np.array([value]) for key, value in zip(keys, row, strict=True)}

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeface import Bundle
 
 from .courses import Course
-from .provenance import digest, write_bytes, write_json
+from .provenance import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from .artifacts import Trained
 
 __all__ = ["Made"]
-
-_MIN_SQNR_DB = 10.0  # of a recipe that does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +58,9 @@ class Made:
         """Writes a file for every target (LiteRT, Edge TPU, ONNX for CPUs and TensorRT) and a draft."""
         from .onnx_export import export_onnx
 
-        network = self._network()
-        onnx = export_onnx(
-            network, type(network).outputs, self._calibration(lessons), percentile=self._percentile
-        )
+        student = self._student
+        network, crops = student.network(), student.crops(lessons)
+        onnx = export_onnx(network, type(network).outputs, crops, percentile=student.percentile)
         self.pack(self.draft, self.folder / "nothing-measured-yet.json")
         bundle = Bundle.load(self.draft)
         tflite = bundle.artifact(bundle.model(self.task).artifact)
@@ -73,12 +70,13 @@ class Made:
 
     def pack(self, path: Path, metrics: Path) -> None:
         """Writes a bundle of this student alone, with the figures in ``metrics`` where there are any."""
-        from .build import build
+        from .artifacts import student_bundle
 
         course = self.course
-        with tempfile.TemporaryDirectory() as weights:
-            shutil.copy(course.weights, Path(weights) / f"{self.task}.npz")
-            write_bytes(path, build([course.path], course.data, course.labels, Path(weights), metrics))
+        content = student_bundle(
+            [self._student], course.data, course.labels, metrics, teachers=course.teachers
+        )
+        write_bytes(path, content)
 
     def check(self) -> None:
         """Writes what an Edge TPU would take of the .tflite."""
@@ -97,18 +95,11 @@ class Made:
 
     def parity(self, lessons: Any, frames: int) -> None:
         """Writes what every runtime says of held-out frames beside what the float network says."""
-        from .heldout import held_out_frames
-        from .parity import measure
+        from .artifacts import student_parity
 
-        bundle = Bundle.load(self.draft)
-        found = measure(
-            self.task,
-            self._network(),
-            bundle,
-            self._calibration(lessons),
-            held_out_frames(self.task, bundle, self.course.data, self.course.labels, frames),
-            percentile=self._percentile,
-            min_sqnr_db=self._floor,
+        course, bundle = self.course, Bundle.load(self.draft)
+        found = student_parity(
+            self._student, bundle, course.data, course.labels, frames=frames, lessons=lessons
         )
         write_json(self.folder / "parity.json", found.to_dict())
 
@@ -119,24 +110,12 @@ class Made:
 
     def evaluate(self) -> None:
         """Writes figures and curves of the int8 file and of the float network."""
-        from edgeface import FaceAnalyzer
+        from .artifacts import student_figures
+        from .evaluate import record
 
-        from .evaluate import DOUBTFUL, Grader, record
-        from .reference import MixedBackend
-
-        course, bundle = self.course, Bundle.load(self.draft)
-        if self.task not in {"detection", "expression"}:  # expression is graded on whole pictures
-            bundle = _with_detector(bundle, Bundle.load(self.base))
-        float_backend = MixedBackend({self.task: self._network()})
-        results = self.folder / "results"
-        for kind, backend, file in (
-            ("int8", "auto", self.folder / self.tflite),
-            ("fp32", float_backend, course.weights),
-        ):
-            make: Any = partial(FaceAnalyzer, bundle=bundle, backend=backend)
-            eager = partial(make, (), min_score=DOUBTFUL)
-            grader = Grader(course.data, course.labels, make, eager, {self.task: str(digest(file))})
-            graded = grader.measure(self.task)
+        course, results = self.course, self.folder / "results"
+        bundles = Bundle.load(self.draft), Bundle.load(self.base)
+        for kind, graded in student_figures(self._student, *bundles, course.data, course.labels):
             record(results / "metrics.json", self.task, kind, graded.metrics)
             record(results / "curves.json", self.task, kind, graded.curves)
 
@@ -155,56 +134,17 @@ class Made:
 
     def report(self) -> None:
         """Writes the page of this student, with the recipes and the logs of its courses."""
-        from .report import Sources, write_report
+        from .artifacts import student_report
 
-        course = self.course
-        with tempfile.TemporaryDirectory() as name:
-            for part in ("weights", "recipes", "logs"):
-                (Path(name) / part).mkdir()
-            shutil.copy(course.weights, Path(name) / "weights" / f"{self.task}.npz")
-            for recipe in course.path.parent.glob("*.toml"):
-                shutil.copy(recipe, Path(name) / "recipes")
-            for log in course.run.parent.glob("*/log.jsonl"):
-                shutil.copy(log, Path(name) / "logs" / f"{log.parent.name}.jsonl")
-            # The page looks for a task's recipe under the task's name.
-            shutil.copy(course.path, Path(name) / "recipes" / f"{self.task}.toml")
-            shutil.copy(course.run / "log.jsonl", Path(name) / "logs" / f"{self.task}.jsonl")
-            sources = Sources(
-                self.folder / "results",
-                Path(name) / "weights",
-                self.folder / "student.bundle",
-                Path(name) / "recipes",
-                Path(name) / "logs",
-            )
-            write_report(sources, self.folder / "report")
+        bundle = self.folder / "student.bundle"
+        student_report(self._student, self.folder / "results", bundle, self.folder / "report")
 
     @property
-    def _floor(self) -> float:
-        return float(self.course.recipe["deploy"].get("min_sqnr_db", _MIN_SQNR_DB))
+    def _student(self) -> Trained:
+        from .artifacts import Trained
 
-    @property
-    def _percentile(self) -> float:
-        return float(self.course.recipe["deploy"].get("percentile", 100.0))
-
-    def _network(self) -> Any:
-        from .build import deployed, load_trained
-
-        return deployed(load_trained(dict(self.course.recipe), self.course.weights))
-
-    def _calibration(self, lessons: Any) -> list[Any]:
-        return list(lessons.calibration(int(self.course.recipe["deploy"]["calibration"])))
+        return Trained(self.course.path, self.course.weights, self.course.run)
 
 
 def _told(gate: str, found: Mapping[str, Any]) -> str:
     return f"gates.{gate}: {found['name']}: {found['value']:.4g}, bound {found['bound']:.4g}"
-
-
-def _with_detector(draft: Bundle, base: Bundle) -> Bundle:
-    """The draft's student and the detector of another bundle, which finds the faces it is graded on."""
-    from .pack import build_bundle, student_of
-
-    students = [student_of(draft, task) for task in draft.tasks] + [student_of(base, "detection")]
-    content = build_bundle(
-        students, name=draft.name, version=draft.version, created_by=draft.created_by, licence=draft.licence
-    )
-    return Bundle.from_bytes(content, "a draft with a borrowed detector")

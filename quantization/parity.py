@@ -9,7 +9,7 @@ expression 0.5 points of accuracy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgeface import Bundle
 
 from .onnx_export import S8S8, U8S8, export_onnx
 from .onnx_graph import Fusion, RuleBreak, check_tensorrt, fused_convolutions
+from .progress import progress
 from .runtimes import Frames, Maps, by_interpreter, by_litert, by_onnxruntime, by_torch
 
 __all__ = [
@@ -81,6 +82,12 @@ class OutputParity:
     """In the output's own unit: crop sides for points, logits elsewhere."""
     worst_frame: int
     """Index of the frame that holds the largest error."""
+    photo: str = ""
+    """Name of the photo that this frame was cut from, where it is known."""
+
+    @property
+    def where(self) -> str:
+        return f"in frame {self.worst_frame}" + (f", {self.photo}" if self.photo else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,11 @@ class Parity:
     def failed(self) -> tuple[Gate, ...]:
         return tuple(gate for gate in self.gates if not gate.passed)
 
+    @property
+    def unmeasured(self) -> bool:
+        """There are limits to what int8 may cost this task, and no figures to hold to them."""
+        return not self.metrics and any(limit.task == self.task for limit in METRIC_LIMITS)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -131,12 +143,12 @@ class Parity:
         for name, found in self.runtimes.items():
             lines += [
                 f"  {name:<24} {o.output:<16} {o.sqnr_db:7.2f} dB   largest error {o.largest_error:.4g} "
-                f"in frame {o.worst_frame}"
+                f"{o.where}"
                 for o in found
             ]
         lines += [f"  {S8S8.name} breaks a rule of TensorRT: {broken}" for broken in self.tensorrt]
         lines += [f"  {gate}" for gate in (*self.metrics, *(g for g in self.failed if g not in self.metrics))]
-        if not self.metrics and any(limit.task == self.task for limit in METRIC_LIMITS):
+        if self.unmeasured:
             lines.append("  figures of int8 and fp32: not measured; run `evaluate`")
         return "\n".join(lines)
 
@@ -157,6 +169,7 @@ def measure(
     calibration: Iterable[NDArray[np.float32]],
     frames: Frames,
     *,
+    photos: Sequence[str] = (),
     percentile: float = 100.0,
     min_sqnr_db: float = 10.0,
     figures: Mapping[str, Mapping[str, float]] | None = None,
@@ -170,6 +183,7 @@ def measure(
         bundle: holds the task's int8 .tflite.
         calibration: the frames that file was calibrated on, float [H, W, 3] in [-1, 127/128].
         frames: other frames, int8 [1, H, W, 3] = pixel - 128.
+        photos: the photo of each frame, by name, where that is known.
         percentile: of that calibration.
         min_sqnr_db: what every int8 file must keep of every output.
         figures: the task's entry of the metrics file, with ``int8`` and ``fp32``.
@@ -184,12 +198,17 @@ def measure(
     files = export_onnx(network, names, calibration, percentile=percentile)
     reference = by_torch(network, frames)
     runtimes = {"litert int8": compare(names, reference, by_litert(tflite, outputs, frames))}
-    for precision in ("fp32", "fp16", U8S8.name, S8S8.name):
+    for precision in progress(f"{task}: runtimes", ("fp32", "fp16", U8S8.name, S8S8.name)):
         maps = by_onnxruntime(getattr(files, precision), frames)
         runtimes[f"onnx {precision}"] = compare(names, reference, maps)
     for kind, python in (interpreters or {}).items():
         version, maps = by_interpreter(python, kind, tflite, outputs, frames)
         runtimes[f"{kind} {version}"] = compare(names, reference, maps)
+    if photos:
+        runtimes = {
+            name: tuple(replace(o, photo=photos[o.worst_frame]) for o in found)
+            for name, found in runtimes.items()
+        }
     return Parity(
         task,
         len(frames),

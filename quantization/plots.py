@@ -27,6 +27,7 @@ __all__ = [
     "int8_cost",
     "learning",
     "reliability",
+    "size",
 ]
 
 Kinds = Mapping[str, Any]  # "int8", "fp32", "teacher": what there is of each
@@ -334,3 +335,38 @@ def frontier(name: str, title: str, points: Mapping[str, tuple[float, float]]) -
         *((w, f"{x:.2f}", f"{y:.1f}", "yes" if w in names else "no") for w, (x, y) in points.items()),
     ]
     return Plot(name, title, alt, table, paint)
+
+
+def size(task: str, what: str, points: Mapping[str, tuple[float, float]], up: bool) -> Plot:
+    """Networks of a task by the bytes of their weights and by one figure; those that none beats are joined.
+
+    Args:
+        task: whose.
+        what: the figure.
+        points: name -> bytes and figure; the task's own name is the student's.
+        up: higher is better.
+    """
+    sign = 1 if up else -1
+    best = sorted(
+        p
+        for p in points.values()
+        if not any(q != p and q[0] <= p[0] and sign * q[1] >= sign * p[1] for q in points.values())
+    )
+
+    def paint(axes: Axes, theme: Mapping[str, str]) -> None:
+        axes.step([p[0] / 1024 for p in best], [p[1] for p in best], where="post", color=theme["soft"])
+        for name, (count, value) in points.items():
+            kind = "int8" if name == task else "teacher"
+            axes.plot(count / 1024, value, "o" if name == task else "s", color=theme[kind])
+            axes.annotate(name, (count / 1024, value), (6, 6), textcoords="offset points", fontsize=9)
+        axes.set(xlabel="weights, KiB of float16 (logarithmic)", ylabel=what, xscale="log")
+        axes.margins(x=0.35, y=0.25)  # for the names
+        axes.grid()
+
+    names = [name for name, p in points.items() if p in best]
+    alt = f"{what} over the size of {len(points)} networks; not beaten in both: {', '.join(names)}."
+    table = [
+        ("network", "bytes", what, "on the frontier"),
+        *((n, f"{b:,.0f}", f"{v:.4f}", "yes" if n in names else "no") for n, (b, v) in points.items()),
+    ]
+    return Plot(f"{task}-size", "Accuracy and size", alt, table, paint)

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomllib
 
 from edgeface import Bundle
@@ -26,6 +27,7 @@ from . import plots
 from .graded import BINS
 from .page import figure, fold, page, table
 from .plots import Plot
+from .recipe import is_teacher
 
 __all__ = ["Sources", "write_report"]
 
@@ -190,7 +192,12 @@ def _plots(student: _Student, sources: Sources) -> Iterator[Plot]:
         yield plots.confusion(task, first["classes"], first["confusion"], kind)
     if any(each("subgroups").values()):
         yield _subgroups(task, each("subgroups"))
-    yield from _learning(student, sources.logs)
+    yield from _learning(task, student.stages, "", sources.logs)
+    trained = _teachers(sources.recipes, task)
+    for name in trained:
+        short = name.removeprefix(f"{task}-") + "-"
+        yield from _learning(task, _stages(sources.recipes, name), short, sources.logs)
+    yield from _size(task, (task, *trained), sources)
 
 
 def _subgroups(task: str, kinds: Mapping[str, Any]) -> Plot:
@@ -208,25 +215,50 @@ def _subgroups(task: str, kinds: Mapping[str, Any]) -> Plot:
     return plots.bars(f"{task}-subgroups", "By subgroup, with how many faces", title[figure], told)
 
 
-def _learning(student: _Student, logs: Path) -> Iterator[Plot]:
-    stages = []
-    for name in student.stages:
-        path = logs / f"{name}.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        stages += [(name, rows)] if rows else []
+def _log(logs: Path, name: str) -> list[dict[str, float]]:
+    path = logs / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _teachers(recipes: Path, task: str) -> list[str]:
+    """The recipes that train teachers of a task."""
+    found = []
+    for path in sorted(recipes.glob("*.toml")):
+        recipe = tomllib.loads(path.read_text())
+        if recipe.get("task") == task and "student" in recipe and is_teacher(recipe):
+            found.append(path.stem)
+    return found
+
+
+def _size(task: str, names: Sequence[str], sources: Sources) -> Iterator[Plot]:
+    """What a network of the task reached on the tuning part, over how large it is: student and teachers."""
+    key, points = _LEARNED[task][0], {}
+    for name in names:
+        rows, path = _log(sources.logs, name), sources.weights / f"{name}.npz"
+        if rows and key in rows[-1] and path.exists():
+            with np.load(path) as arrays:
+                points[name] = (2.0 * sum(arrays[k].size for k in arrays.files), float(rows[-1][key]))
+    if len(points) > 1:
+        what = key.removeprefix("val_") + " on the tuning part, float"
+        yield plots.size(task, what, points, up=key != "val_nme")
+
+
+def _learning(task: str, names: Sequence[str], prefix: str, logs: Path) -> Iterator[Plot]:
+    """The curves of one training's stages; ``prefix`` of their plots' names says whose."""
+    stages = [(name, rows) for name in names if (rows := _log(logs, name))]
     if not stages:
         return
     known = set.intersection(*(set(row) for _, rows in stages for row in rows))
-    graded = [key for key in _LEARNED[student.task] if key in known]
+    graded = [key for key in _LEARNED[task] if key in known]
     losses = [
         key
         for key in stages[0][1][0]
         if key in known and not key.startswith("val_") and key not in {"step", "seconds", "iou", "accuracy"}
     ]
     if graded:
-        yield plots.learning(student.task, "learning", stages, graded)
+        yield plots.learning(task, f"{prefix}learning", stages, graded)
     if losses:
-        yield plots.learning(student.task, "losses", stages, losses[:4])
+        yield plots.learning(task, f"{prefix}losses", stages, losses[:4])
 
 
 def _overview(sources: Sources, bundle: Bundle, out: Path) -> str:

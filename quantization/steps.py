@@ -49,6 +49,8 @@ class Workplace:
     say: Callable[[str], None] = lambda _: None
     watch: Callable[[str, int], AbstractContextManager[Report | None]] = lambda *_: nullcontext()
     """Gives what a training of that name and that many steps reports to."""
+    device: str = "auto"
+    """What trains: one of :data:`quantization.team.DEVICES`."""
 
     def course(self, path: Path) -> Course:
         """The training of a recipe's file."""
@@ -133,8 +135,10 @@ def _draw_maps(name: str, teacher: Course, place: Workplace) -> Step:
 
 def _train(course: Course, place: Workplace) -> Step:
     def work() -> None:
+        from .team import Team
+
         with place.watch(course.path.stem, int(course.recipe["schedule"]["steps"])) as report:
-            course.train(place.threads, report, place.say)
+            course.train(place.threads, report, place.say, Team.of_environment(place.device))
 
     return Step(
         f"{'teach' if is_teacher(course.recipe) else 'distill'} {course.path.stem}",

@@ -1,4 +1,4 @@
-"""The README's tables, written from what was measured: metrics file, bundle and benchmark results."""
+"""The README's tables: what was measured (metrics file, bundle, benchmark results), and the data's terms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from typing import Any
 
 from edgeface import Bundle
 
+from .datasets import Terms
+from .shrunk import SIZES
+from .tasks import RECIPES
+from .tasks.seen import data_terms, seen
+from .teachers.catalogue import terms_of
+
 __all__ = ["rewrite"]
 
 # Task, figure, what the README calls it, in percent or as it is.
@@ -16,6 +22,7 @@ _FIGURES = (
     ("detection", "recall_50", "faces of two teachers found, IoU >= 0.5", True),
     ("detection", "recall_50_any_teacher", "faces of YuNet alone found, IoU >= 0.5", True),
     ("detection", "recall_70", "faces of two teachers found, IoU >= 0.7", True),
+    *(("detection", f"recall_at_{side}px", f"faces shrunk to {side} px found", True) for side in SIZES),
     ("detection", "false_positives_per_image", "false faces per face-free picture", False),
     ("landmarks", "nme", "NME by the outer eye corners", True),
     ("landmarks", "missed", "faces missed by the detector", False),
@@ -31,6 +38,11 @@ _DATA = {
     "parsing": "100 CelebAMask-HQ photos",
     "expression": "3,234 FER+ images",
 }
+# Figure, what of the photos it is graded on, and the figure that says how many there were.
+_PIECES = {
+    "false_positives_per_image": ("windows without a face", "face_free_images"),
+    **{f"recall_at_{side}px": ("faces", "faces_shrunk") for side in SIZES},
+}
 _RATIOS = (
     ("detect_and_landmarks", "detection + landmarks, time per frame", "FaceMesh, static mode"),
     (
@@ -45,13 +57,20 @@ _RATIOS = (
 )
 
 
-def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path) -> str:
-    """The README with the text between ``<!-- table: NAME -->`` and ``<!-- /table -->`` made anew."""
+def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path, recipes: Path = RECIPES) -> str:
+    """The README with the text between ``<!-- table: NAME -->`` and ``<!-- /table -->`` made anew.
+
+    ``recipes``: the folder with the TASK.toml of every student, which say what it learned from.
+
+    Raises:
+        ValueError: A table has no place, or more than one.
+    """
     figures = json.loads(metrics.read_text())
     tables = {
         "accuracy": _accuracy(figures),
         "size": _size(Bundle.load(bundle)),
         "latency": _latency(json.loads(benchmark.read_text())),
+        "terms": _terms(recipes),
     }
     for name, rows in tables.items():
         pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- /table -->)", re.DOTALL)
@@ -64,20 +83,29 @@ def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path) -> str:
 def _accuracy(figures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
     rows = ["| student | figure | int8 | fp32 | graded on |", "|---|---|---|---|---|"]
     for task, key, title, percent in _FIGURES:
+        if not all(key in figures[task][kind] for kind in ("int8", "fp32")):
+            continue  # graded before there was such a figure
         values = [figures[task][kind][key] for kind in ("int8", "fp32")]
         shown = [f"{100 * v:.2f} %" if percent else f"{v:.3f}" for v in values]
-        rows.append(f"| {task} | {title} | {shown[0]} | {shown[1]} | {_DATA[task]} |")
+        rows.append(f"| {task} | {title} | {shown[0]} | {shown[1]} | {_graded_on(task, key, figures)} |")
     return rows
+
+
+def _graded_on(task: str, key: str, figures: dict[str, dict[str, dict[str, float]]]) -> str:
+    if key not in _PIECES:
+        return _DATA[task]
+    what, count = _PIECES[key]
+    return f"{figures[task]['int8'][count]:,.0f} {what} of {_DATA[task]}"
 
 
 def _size(bundle: Bundle) -> list[str]:
     sizes = {a.name: a.size for a in bundle.artifacts}
     rows = ["| student | input | file |", "|---|---|---|"]
     for task in _DATA:
-        spec = bundle.model(task)
-        rows.append(
-            f"| {task} | {spec.input.width} x {spec.input.height} | {sizes[spec.artifact] / 1e6:.2f} MB |"
-        )
+        specs = [bundle.models[name] for name in (task, f"{task}_tall") if name in bundle.models]
+        inputs = " and ".join(f"{spec.input.width} x {spec.input.height}" for spec in specs)
+        files = " + ".join(f"{sizes[spec.artifact] / 1e6:.2f}" for spec in specs)
+        rows.append(f"| {task} | {inputs} | {files} MB |")
     return [*rows, f"| all, with their cards | | {sum(sizes.values()) / 1e6:.2f} MB |"]
 
 
@@ -87,3 +115,22 @@ def _latency(result: dict[str, Any]) -> list[str]:
         r = result["ratios"][key]
         rows.append(f"| {what} | {against} | **{r['value']:.2f}** | {r['low']:.2f} to {r['high']:.2f} |")
     return rows
+
+
+def _terms(recipes: Path) -> list[str]:
+    """A row per data set, then per teacher, in the order of the students that learned from it."""
+    data: dict[str, list[str]] = {}
+    teachers: dict[str, list[str]] = {}
+    for task in _DATA:
+        known = seen(recipes / f"{task}.toml")
+        for names, taught in ((known.data, data), (known.teachers, teachers)):
+            for name in names:
+                taught.setdefault(name, []).append(task)
+    rows = ["| data set or teacher | its terms | students |", "|---|---|---|"]
+    rows += [_source(data_terms(name), "", tasks) for name, tasks in data.items()]
+    return rows + [_source(terms_of(name), "teacher: ", tasks) for name, tasks in teachers.items()]
+
+
+def _source(terms: Terms, kind: str, tasks: list[str]) -> str:
+    title = f"[{terms.title}]({terms.source})" if terms.source.startswith("https://") else terms.title
+    return f"| {kind}{title} | {terms.licence} | {', '.join(tasks)} |"

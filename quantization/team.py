@@ -2,7 +2,7 @@
 
 ::
 
-    TeamError(RuntimeError)    another process of the team ended; says how to go on
+    TeamError(RuntimeError)    another process of the team ended, or there is no GPU; says how to go on
 
 What comes out is what one process would have made, but for rounding and the draws of dropout:
 
@@ -33,7 +33,9 @@ from torch import Tensor, nn
 
 from .shared_norm import share_norms
 
-__all__ = ["ALONE", "Team", "TeamError"]
+__all__ = ["ALONE", "DEVICES", "Team", "TeamError"]
+
+DEVICES = ("auto", "cpu", "cuda")
 
 # The others wait while the leader grades what was learned so far.
 _PATIENCE = timedelta(minutes=60)
@@ -42,7 +44,7 @@ _GONE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer"
 
 
 class TeamError(RuntimeError):
-    """Another process of the team ended; the same command goes on from the last checkpoint."""
+    """Another process of the team ended, from whose last checkpoint the same command goes on; or no GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,25 @@ class Team:
     device: str = "cpu"
 
     @classmethod
-    def of_environment(cls) -> Team:
+    def of_environment(cls, device: str = "auto") -> Team:
         """The place that ``torchrun`` gave this process, by its variables; without them it is alone.
 
-        Each process of a machine has a GPU where there are as many, and the CPU otherwise.
+        Args:
+            device: One of `DEVICES`. By ``auto`` each process of a machine has a GPU where torch sees as
+                many, and the CPU otherwise.
+
+        Raises:
+            TeamError: ``cuda`` was asked for, and torch sees too few GPUs.
         """
-        if "RANK" not in os.environ:
-            return ALONE
-        place, beside = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-        device = f"cuda:{place}" if torch.cuda.device_count() >= beside else "cpu"
-        return cls(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+        place, beside = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        there = torch.cuda.device_count()
+        if device == "cuda" and there < beside:
+            raise TeamError(
+                f"--device cuda: torch sees {there} GPUs for {beside} processes; start fewer, install a "
+                "torch with CUDA, or use --device cpu"
+            )
+        chosen = f"cuda:{place}" if device != "cpu" and there >= beside else "cpu"
+        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), chosen)
 
     @property
     def leads(self) -> bool:
@@ -71,8 +82,8 @@ class Team:
 
     @property
     def alone(self) -> bool:
-        """Nobody to talk to, and no GPU."""
-        return self.size == 1 and self.device == "cpu"
+        """Nobody to talk to."""
+        return self.size == 1
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[None]:
@@ -152,7 +163,7 @@ class Team:
     def gathered(self, outputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
         """The outputs for all ``count`` rows of a batch, on the CPU; only this process's have a gradient."""
         if self.alone:
-            return outputs
+            return tuple(output.cpu() for output in outputs)
         rows = [len(part) for part in torch.empty(count).tensor_split(self.size)]
         return tuple(self._whole(output.cpu(), rows) for output in outputs)
 
@@ -176,10 +187,13 @@ class Team:
         (loss * self.size + unasked).backward()
 
     def seed(self, seed: int, step: int) -> None:
-        """What dropout draws from in a step: of its own in every process, and the same when resumed."""
-        if not self.alone:
+        """What dropout draws from in a step: of its own in every process, and the same when resumed.
+
+        One process on the CPU keeps the state of its draws in the checkpoint instead.
+        """
+        if not self.alone or self.device != "cpu":
             torch.manual_seed(int(np.random.SeedSequence([seed, step, self.rank]).generate_state(1)[0]))
 
 
 ALONE = Team()
-"""One process, as every command but those under ``torchrun`` is."""
+"""One process on the CPU."""

@@ -117,7 +117,7 @@ def _header(bundle: Bundle, models: Mapping[str, ModelSpec]) -> dict[str, Any]:
     return {
         **facts,
         "models": {task: _plain(spec) for task, spec in models.items()},
-        "cards": dict(bundle.cards),
+        "cards": {task: card for task, card in bundle.cards.items() if task in models},
     }
 
 

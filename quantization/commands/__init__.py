@@ -41,7 +41,8 @@ def main() -> None:
     """Train, quantise, grade and pack EdgeFace's students.
 
     `build RECIPE` walks the whole way for one recipe and does only what must be done. By hand, in its order:
-    label, teach, label --parsing, distill, convert, check, parity, evaluate, pack, report.
+    label, teach, label --parsing, distill, convert, check, pack, evaluate, parity, pack, report; from convert
+    on they take the RECIPE, or the name of a task for the student of this package; check takes a file.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from edgeface import EdgeFaceError
+
 from ..card import CardError
 from ..chain import ChainError, Step, only_one, plan, run
 from ..recipe import RecipeError
@@ -28,6 +30,7 @@ __all__ = ["build"]
 )
 @options.bundle
 @options.threads
+@options.device
 @click.option("--frames", default=64, show_default=True, help="Validation photos that parity looks at.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
 def build(
@@ -38,6 +41,7 @@ def build(
     runs: Path,
     bundle: Path,
     threads: int,
+    device: str,
     frames: int,
     dry_run: bool,
 ) -> None:
@@ -47,19 +51,26 @@ def build(
     landmarks and parsing. Exit code 1 when a gate fails.
     """
     stored = labels or runs / "labels"
-    place = Workplace(data, stored, teachers, runs, bundle, threads, frames, click.echo, watching)
+    place = Workplace(data, stored, teachers, runs, bundle, threads, frames, click.echo, watching, device)
     try:
         steps = steps_of(recipe, place)
         if dry_run:
             _tell(steps, place.states)
             return
-        from ..team import Team
-
-        if Team.of_environment().size > 1:
+        if not _alone(device):
             raise click.UsageError(f"`build` is one process: train with `torchrun`, then build: {recipe}")
         with only_one(place.states):
             run(steps, place.states, click.echo)
-    except (RecipeError, ChainError, TermsError, CardError) as error:
+    except (RecipeError, ChainError, TermsError, CardError, EdgeFaceError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _alone(device: str) -> bool:
+    from ..team import Team, TeamError
+
+    try:
+        return Team.of_environment(device).alone
+    except TeamError as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -58,7 +58,11 @@ def shard(data_set: tuple[str, Path], part: str | None, size: int, out: Path) ->
     type=click.Path(exists=True, path_type=Path),
     help="Webdataset shards (a folder or a .tar, see `shard`): label these, with --teacher and --model.",
 )
-@click.option("--teacher", help="Of --shards: NAME of an adapter (see `teachers`) or its .toml file.")
+@click.option(
+    "--teacher",
+    help="Of --shards: NAME of an adapter (see `teachers`) or its .toml file; of --parsing: the RECIPE that "
+    "the weights are of (default: parsing-teacher).",
+)
 @click.option("--model", type=options.FILE, help="Of --shards: the teacher's .onnx file.")
 @options.accept_licence
 @options.folder_out(Path("runs/labelled"), "Of --shards: where the labelled shards go.")
@@ -98,10 +102,13 @@ def label(
     if weights is None:
         label_all(data, teachers, labels, only or None)
         return
-    from ..recipe import RECIPES, load_recipe
+    from ..recipe import RECIPES, RecipeError, load_recipe
     from ..teachers.parsing import labeller
 
-    ask = labeller(load_recipe(RECIPES / "parsing-teacher.toml"), weights)
+    try:
+        ask = labeller(load_recipe(Path(teacher or RECIPES / "parsing-teacher.toml")), weights)
+    except RecipeError as error:
+        raise click.ClickException(str(error)) from error
     for name in only or ("celeba_hq",):
         click.echo(f"{name}: {label_parsing(data, labels, name, ask)} maps")
 
@@ -118,9 +125,12 @@ def _label_shards(
 ) -> None:
     from ..shardlabels import Labelling, label_shards, summary
     from ..teachers.catalogue import adapter_named
+    from ..teachers.onnx import licence_told
 
     try:
-        work = Labelling.of(adapter_named(teacher), model, teachers, accept_licence)
+        adapter = adapter_named(teacher)
+        click.echo(licence_told(adapter), err=True)
+        work = Labelling.of(adapter, model, teachers, accept_licence)
         click.echo(summary(label_shards(work, shards, out, engine, workers)))
     except ValueError as error:  # of adapter, licence, data set and engine, which name the mend
         raise click.ClickException(str(error)) from error
@@ -128,7 +138,7 @@ def _label_shards(
 
 @click.command("teachers")
 @click.argument("name", required=False)
-@click.option("--model", type=options.NEW_FILE, help="The .onnx file you brought.")
+@click.option("--model", type=options.NEW_FILE, help="The file you brought.")
 @click.option("--checkpoint", type=options.FILE, help="Of bisenet19: written to --model first.")
 @click.option(
     "--image",
@@ -147,13 +157,13 @@ def show_teachers(
     accept_licence: bool,
 ) -> None:
     """List the teachers; with NAME (or a .toml file) tell all about one, with --model try it on a photo."""
-    from ..teachers.catalogue import adapter_named, description, overview, try_model
+    from ..teachers.catalogue import adapter_named, built_in, description, overview, try_model
 
     if name is None:
         click.echo(overview())
         return
     try:
-        adapter = adapter_named(name)
+        adapter = built_in(name) or adapter_named(name)
         click.echo(description(adapter))
         if model:
             click.echo(try_model(adapter, model, checkpoint, image, teachers, accept_licence))

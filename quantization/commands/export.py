@@ -9,7 +9,7 @@ import click
 
 from ..card import CardError
 from ..provenance import write_bytes, write_json
-from ..recipe import RECIPES, TASKS
+from ..recipe import TASKS, RecipeError
 from ..terms import TermsError
 from . import options
 
@@ -20,61 +20,82 @@ __all__ = ["calibrate", "check", "convert", "pack", "parity"]
 @click.argument("source")
 @options.some_data
 @options.labels
-@options.weights
+@options.student_weights
+@options.run
 @click.option("--images", type=options.FOLDER, help="Of an .onnx: photos like those that it will see.")
 @click.option("--frames", default=100, show_default=True, help="Of an .onnx: how many of them.")
 @click.option("--mean", type=float, multiple=True, default=(0.0,), help="Of an .onnx: once, or per channel.")
 @click.option("--std", type=float, multiple=True, default=(1.0,), help="Of an .onnx: once, or per channel.")
 @click.option("--bgr", is_flag=True, help="Of an .onnx: it takes BGR.")
+@click.option(
+    "--min-sqnr-db",
+    "least",
+    default=20.0,
+    show_default=True,
+    help="Of an .onnx: what every output must keep; less where one is silent on these photos.",
+)
 @options.folder_out(Path("runs/converted"), "Folder of the files.")
 def convert(
     source: str,
     data: Path,
     labels: Path,
-    weights: Path,
+    weights: Path | None,
+    run: Path | None,
     images: Path | None,
     frames: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     bgr: bool,
+    least: float,
     out: Path,
 ) -> None:
-    """Write every file of the student SOURCE, or quantise the .onnx SOURCE, whatever its origin."""
+    """Write every file of the student SOURCE, a RECIPE or a task, or quantise the .onnx SOURCE of any origin.
+
+    Exit code 1 if an output of a quantised .onnx keeps too little; the files are written all the same.
+    """
     from ..convert import ExportError
     from ..foreign import Pixels, convert_file
 
+    noisy: tuple[str, ...] = ()
     try:
-        if source in TASKS:
+        if source in TASKS or source.endswith(".toml"):
             from ..artifacts import student_artifacts
 
-            files = student_artifacts(source, data, labels, weights)
+            files = student_artifacts(options.student(source, weights, run), data, labels)
         elif images is None:
-            raise click.UsageError(f"{source} is none of {', '.join(TASKS)}; for an .onnx file give --images")
+            known = f"{', '.join(TASKS)}, nor a recipe's .toml"
+            raise click.UsageError(f"{source} is none of {known}; for an .onnx file give --images")
         else:
-            files, summary = convert_file(Path(source), images, Pixels(mean, std, bgr), frames)
-            click.echo(summary)
+            files, made = convert_file(Path(source), images, Pixels(mean, std, bgr), frames, least)
+            click.echo("\n".join(one.summary() for one in made))
+            noisy = tuple(said for one in made for said in one.told_noisy)
     except (ExportError, OSError) as error:
         raise click.ClickException(str(error)) from error
     for name, content in files.items():
         write_bytes(out / name, content)
         click.echo(f"{out / name}: {len(content):,} bytes")
+    if noisy:
+        raise click.ClickException("\n".join(noisy))
 
 
 @click.command()
-@click.argument("task", type=click.Choice(TASKS))
+@click.argument("student")
 @options.data
 @options.labels
-@options.weights
+@options.student_weights
+@options.run
 @options.file_out(None, "Where to write the JSON (default: standard output).")
-def calibrate(task: str, data: Path, labels: Path, weights: Path, out: Path | None) -> None:
-    """Tell the range of every tensor of TASK's student over its calibration crops, as JSON.
+def calibrate(
+    student: str, data: Path, labels: Path, weights: Path | None, run: Path | None, out: Path | None
+) -> None:
+    """Tell the range of every tensor of STUDENT, a RECIPE or a task, over its calibration crops, as JSON.
 
     `convert`, `pack` and `build` calibrate by themselves; this shows what they see: a tensor with a few
     extreme values is what ruins an int8 file.
     """
     from ..artifacts import student_ranges
 
-    found = student_ranges(task, data, labels, weights)
+    found = student_ranges(options.student(student, weights, run), data, labels)
     if out is None:
         click.echo(json.dumps(found, indent=1))
     else:
@@ -111,17 +132,23 @@ def check(context: click.Context, model: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("tasks", nargs=-1, type=click.Choice(TASKS))
+@click.argument("students", nargs=-1)
 @options.data
 @options.labels
-@options.weights
-@options.bundle
+@options.student_weights
+@options.run
+@click.option(
+    "--bundle",
+    type=options.FILE,
+    help="Default: the built-in one, of a RECIPE what `pack` wrote into its run.",
+)
 @click.option(
     "--metrics",
     type=options.NEW_FILE,
-    default=options.METRICS,
-    show_default=True,
-    help="What `evaluate` wrote.",
+    help="What `evaluate` wrote (default: quantization/results/metrics.json, of a RECIPE its run's).",
+)
+@click.option(
+    "--unmeasured", is_flag=True, help="Pass what `evaluate` has not measured: signal over noise alone."
 )
 @click.option("--frames", default=64, show_default=True, help="Validation photos per task.")
 @click.option(
@@ -140,41 +167,42 @@ def check(context: click.Context, model: Path, as_json: bool) -> None:
 @click.pass_context
 def parity(
     context: click.Context,
-    tasks: tuple[str, ...],
+    students: tuple[str, ...],
     data: Path,
     labels: Path,
-    weights: Path,
-    bundle: Path,
-    metrics: Path,
+    weights: Path | None,
+    run: Path | None,
+    bundle: Path | None,
+    metrics: Path | None,
+    unmeasured: bool,
     frames: int,
     tflite_runtime: Path | None,
     tflite_micro: Path | None,
     out: Path | None,
 ) -> None:
-    """Hold every runtime of the TASKS' students (default: all) against PyTorch.
+    """Hold every runtime of the STUDENTS, RECIPES or tasks (default: all tasks), against PyTorch.
 
-    Exit code 1 if a gate fails.
+    Exit code 1 if a gate fails, or cannot be judged because `evaluate` has not measured what int8 costs.
     """
     from edgeface import Bundle, EdgeFaceError
 
     from ..artifacts import student_parity
     from ..convert import ExportError
 
-    figures = json.loads(metrics.read_text()) if metrics.exists() else {}
     given = {"tflite-runtime": tflite_runtime, "tflite-micro": tflite_micro}
     found = []
     try:
-        loaded = Bundle.load(bundle)
-        for task in tasks or TASKS:
+        for student in options.students(students, weights, run):
+            measured = metrics or options.metrics_of(student)
+            figures = json.loads(measured.read_text()) if measured.exists() else {}
             found.append(
                 student_parity(
-                    task,
-                    loaded,
+                    student,
+                    Bundle.load(bundle or options.bundle_of(student)),
                     data,
                     labels,
-                    weights,
                     frames=frames,
-                    figures=figures.get(task, {}),
+                    figures=figures.get(student.task, {}),
                     interpreters={kind: python for kind, python in given.items() if python},
                 )
             )
@@ -183,31 +211,75 @@ def parity(
         raise click.ClickException(str(error)) from error
     if out:
         write_json(out, [one.to_dict() for one in found])
-    failed = [gate for one in found for gate in one.failed]
+    failed = [str(gate) for one in found for gate in one.failed]
+    if not unmeasured:
+        failed += [
+            f"{one.task}: what int8 costs is not measured; run `evaluate`, or pass --unmeasured"
+            for one in found
+            if one.unmeasured
+        ]
     if failed:
-        click.echo("\n".join(f"FAILED: {gate}" for gate in failed), err=True)
+        click.echo("\n".join(f"FAILED: {line}" for line in failed), err=True)
         context.exit(1)
 
 
 @click.command()
+@click.argument("students", nargs=-1)
 @options.data
 @options.labels
-@options.weights
-@options.file_out(options.BUNDLE, "The bundle to write.")
+@options.some_teachers
+@options.student_weights
+@options.run
+@click.option(
+    "--metrics",
+    type=options.NEW_FILE,
+    help="What `evaluate` wrote (default: quantization/results/metrics.json, of a RECIPE its run's).",
+)
+@click.option(
+    "--out",
+    type=options.NEW_FILE,
+    help="The bundle to write (default: the built-in one, of one RECIPE student.bundle in its run).",
+)
 @options.only_tasks
 @click.option(
     "--with", "formats", multiple=True, type=click.Choice(["onnx"]), help="Each student in this format, too."
 )
 def pack(
-    data: Path, labels: Path, weights: Path, out: Path, tasks: tuple[str, ...], formats: tuple[str, ...]
+    students: tuple[str, ...],
+    data: Path,
+    labels: Path,
+    teachers: Path,
+    weights: Path | None,
+    run: Path | None,
+    metrics: Path | None,
+    out: Path | None,
+    tasks: tuple[str, ...],
+    formats: tuple[str, ...],
 ) -> None:
-    """Quantise the trained weights and write the bundle."""
-    from ..build import build
+    """Quantise the trained weights of the STUDENTS, RECIPES or tasks (default: all tasks), into one bundle.
 
+    A bundle that was packed before `evaluate` says that nothing was measured: pack it again afterwards.
+    """
+    from ..artifacts import student_bundle
+    from ..convert import ExportError
+
+    found = options.students((*students, *tasks), weights, run)
+    own = [one for one in found if one.run]
+    if own and len(found) > 1:
+        for given, option in ((out, "--out"), (metrics, "--metrics")):
+            if given is None:
+                raise click.UsageError(f"several students, and a RECIPE among them: give {option}")
     try:
-        recipes = [RECIPES / f"{task}.toml" for task in tasks or TASKS]
-        content = build(recipes, data, labels, weights, options.METRICS, with_onnx="onnx" in formats)
-    except (TermsError, CardError) as error:
+        content = student_bundle(
+            found,
+            data,
+            labels,
+            metrics or options.metrics_of(found[0]),
+            teachers=teachers,
+            with_onnx="onnx" in formats,
+        )
+    except (ExportError, RecipeError, TermsError, CardError) as error:
         raise click.ClickException(str(error)) from error
-    write_bytes(out, content)
-    click.echo(f"{out}: {len(content):,} bytes")
+    path = out or options.bundle_of(found[0])
+    write_bytes(path, content)
+    click.echo(f"{path}: {len(content):,} bytes")

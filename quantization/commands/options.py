@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..engines import ENGINES
-from ..recipe import TASKS
+from ..recipe import TASKS, RecipeError
+
+if TYPE_CHECKING:
+    from ..artifacts import Trained
 
 __all__ = [
     "BUNDLE",
@@ -20,20 +24,26 @@ __all__ = [
     "NEW_FOLDER",
     "accept_licence",
     "bundle",
+    "bundle_of",
     "data",
     "data_set",
+    "device",
     "engine",
     "file_out",
     "folder_out",
     "labels",
+    "metrics_of",
     "model",
     "only_tasks",
     "recipe",
+    "run",
     "some_data",
     "some_teachers",
+    "student",
+    "student_weights",
+    "students",
     "teachers",
     "threads",
-    "weights",
     "workers",
 ]
 
@@ -54,8 +64,15 @@ def _folder(name: str, default: str, what: str, kind: click.Path = FOLDER) -> An
 recipe = click.argument("recipe", type=FILE)
 data = _folder("--data", "../shared/data", "The data sets.")
 labels = _folder("--labels", "runs/labels", "What `label` writes.", NEW_FOLDER)
-weights = click.option(
-    "--weights", type=FOLDER, default=HERE / "weights", help="Folder of TASK.npz, the float networks."
+# Of commands that take a student: its task, or the recipe it was trained by.
+student_weights = click.option(
+    "--weights",
+    type=click.Path(exists=True, path_type=Path),
+    help="The float weights, a .npz or a folder of TASK.npz (default: of a RECIPE its run's, else those of "
+    "this package).",
+)
+run = click.option(
+    "--run", type=FOLDER, help="Of a RECIPE: folder of its run, as `distill` has it (default: runs/NAME)."
 )
 only_tasks = click.option(
     "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Only these tasks (default: all)."
@@ -63,9 +80,20 @@ only_tasks = click.option(
 bundle = click.option("--bundle", type=FILE, default=BUNDLE, help="Default: the built-in one.")
 # Two names: a bundle is what is graded today, and other model files may be.
 model = click.option(
-    "--model", "--bundle", "model", type=FILE, default=BUNDLE, help="The bundle (default: the built-in one)."
+    "--model",
+    "--bundle",
+    "model",
+    type=FILE,
+    help="The bundle (default: the built-in one, of a RECIPE what `pack` wrote into its run).",
 )
 threads = click.option("--threads", default=2, show_default=True, help="With 1, the same weights every time.")
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What trains; auto: a GPU where torch sees one for each process.",
+)
 teachers = _folder("--teachers", "../shared/teachers", "The published networks.")
 # Of commands that can do without.
 some_data = _folder("--data", "../shared/data", "The data sets.", NEW_FOLDER)
@@ -77,6 +105,34 @@ engine = click.option(
     "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="Ray: shards alone."
 )
 workers = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Of Ray.")
+
+
+def student(name: str, weights: Path | None, run: Path | None) -> Trained:
+    """The student that an argument names: a task's of this package, or a recipe's."""
+    from ..artifacts import Trained
+
+    try:
+        return Trained.of(name, weights, run)
+    except RecipeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def students(names: Sequence[str], weights: Path | None, run: Path | None) -> list[Trained]:
+    """The same of several, by default of all tasks of this package."""
+    if len(names) != 1 and (run or (weights and not weights.is_dir())):
+        raise click.UsageError("--run, and --weights with a file, are of one student: name it alone")
+    return [student(name, weights, run) for name in names or TASKS]
+
+
+def bundle_of(student: Trained | None) -> Path:
+    """Where the students of this package are, or that of a recipe."""
+    return BUNDLE if student is None or student.run is None else student.run / "student.bundle"
+
+
+def metrics_of(student: Trained | None) -> Path:
+    """Where their figures are."""
+    own = student is not None and student.run
+    return own / "results" / "metrics.json" if own else METRICS
 
 
 class _DataSetName(click.ParamType):

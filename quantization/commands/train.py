@@ -20,6 +20,7 @@ def _training(command: Any) -> Any:
     """The arguments of both commands."""
     for part in (
         options.threads,
+        options.device,
         click.option("--run", type=options.NEW_FOLDER, help="Folder of the run (default: runs/NAME)."),
         options.some_teachers,
         options.labels,
@@ -31,20 +32,24 @@ def _training(command: Any) -> Any:
 
 
 @_training
-def teach(recipe: Path, data: Path, labels: Path, teachers: Path, run: Path | None, threads: int) -> None:
+def teach(
+    recipe: Path, data: Path, labels: Path, teachers: Path, run: Path | None, device: str, threads: int
+) -> None:
     """Train the teacher of RECIPE; goes on with a run that was cut off."""
-    _train(True, recipe, data, labels, teachers, run, threads)
+    _train(True, recipe, data, labels, teachers, run, device, threads)
 
 
 @_training
-def distill(recipe: Path, data: Path, labels: Path, teachers: Path, run: Path | None, threads: int) -> None:
+def distill(
+    recipe: Path, data: Path, labels: Path, teachers: Path, run: Path | None, device: str, threads: int
+) -> None:
     """Train the student of RECIPE; goes on with a run that was cut off.
 
     A run of another recipe, other labels or other data in the same folder is set aside, not continued.
     `torchrun --nproc-per-node 2 -m -- quantization distill RECIPE` shares every batch among two processes;
     without the bare `--` torchrun would take --run for one of its own options.
     """
-    _train(False, recipe, data, labels, teachers, run, threads)
+    _train(False, recipe, data, labels, teachers, run, device, threads)
 
 
 def _train(
@@ -54,13 +59,14 @@ def _train(
     labels: Path,
     teachers: Path,
     run: Path | None,
+    device: str,
     threads: int,
 ) -> None:
     from ..convert import ExportError
     from ..team import Team, TeamError
 
-    team = Team.of_environment()
     try:
+        team = Team.of_environment(device)
         course = Course.of(recipe, data, labels, teachers, run or Path("runs") / recipe.stem)
         if is_teacher(course.recipe) is not teacher:
             other = "distill" if teacher else "teach"

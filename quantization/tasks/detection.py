@@ -19,10 +19,12 @@ from torch import Tensor, nn
 
 from ..album import Album
 from ..courses import COPIED
+from ..datasets import lfpw
 from ..losses import overlap, quality_focal
 from ..provenance import digest
 from ..recipe import RecipeError
 from ..scenes import Mix, Scene, SceneMaker
+from ..splits import parts
 from ..students.detection import STRIDES, DetectionNet
 from ..teachers.detection import answers, load_teacher
 from ..teachers.yunet import YuNetFeatures
@@ -40,6 +42,7 @@ class DetectionTask:
 
     def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
         self._recipe = recipe
+        self._photos, self._names = data / "landmarks/lfpw/trainset", parts("lfpw", "train")
         self._width, self._height = int(recipe["width"]), int(recipe["height"])
         self._scenes = SceneMaker(data, labels, self._width, self._height, Mix(**recipe["scenes"]))
         self._album = self._load_album(labels)
@@ -140,10 +143,17 @@ class DetectionTask:
         return {"image": (image - 128) / 128, "state": state, "boxes": boxes, "points": points}
 
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
-        """Scenes as the runtime would letterbox them: float32 [H, W, 3] in [-1, 127/128]."""
-        rng = np.random.default_rng(10_000_019)
-        for _ in range(count):
-            yield (self._scenes.draw(rng).image.astype(np.float32) - 128) / 128
+        """Training photos as the runtime letterboxes them: float32 [H, W, 3] in [-1, 127/128].
+
+        Composed scenes reach further than photos do, which costs the int8 file some of its steps.
+        """
+        for name in self._names[:: max(1, len(self._names) // count)]:
+            photo = lfpw.load_photo(self._photos, name)
+            scale = min(self._width / photo.shape[1], self._height / photo.shape[0])
+            size = [max(1, round(side * scale)) for side in (photo.shape[1], photo.shape[0])]
+            frame = np.zeros((self._height, self._width, 3), np.uint8)
+            frame[: size[1], : size[0]] = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+            yield (frame.astype(np.float32) - 128) / 128
 
     def decode(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [N, cells], boxes as corners [N, cells, 4], points [N, cells, 10], in input pixels."""

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..progress import progress
 from ..synthetic import FaceMaker, Head
 
 __all__ = ["Face", "piece", "prepare", "rendered"]
@@ -63,7 +64,7 @@ def rendered(model: Path, photos: Sequence[NDArray[np.uint8]], count: int, side:
     maker, canvas = FaceMaker(model), round(_CANVAS * side)
     middle = ((canvas - 1) / 2, (canvas - 1) / 2)
     faces = []
-    for i in range(count):
+    for i in progress("rendered heads", range(count)):
         rng = np.random.default_rng([68, i])
         head = Head.draw(rng, maker.model.identities, middle, side)
         head = replace(head, pose=replace(head.pose, roll=0.0))

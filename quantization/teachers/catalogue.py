@@ -24,6 +24,7 @@ __all__ = [
     "BUILT_IN",
     "BuiltIn",
     "adapter_named",
+    "built_in",
     "description",
     "overview",
     "published",
@@ -43,18 +44,26 @@ class BuiltIn:
     task: str
     input: str
     verified: str
+    file: str
+    """Name of the published file."""
 
 
+_BUNDLE = "mediapipe_face_landmarker.task"
 BUILT_IN = (
-    BuiltIn("yunet", "detection", "640 x 640", "the astronaut at three scales"),
-    BuiltIn("facemesh", "landmarks", "256 x 256", "the astronaut, turned and not; 478 points"),
-    BuiltIn("blendshapes", "blendshapes", "146 points", "the astronaut's smile; names; sides"),
+    BuiltIn("yunet", "detection", "640 x 640", "the astronaut at three scales", "yunet_n_640_640.onnx"),
+    BuiltIn("facemesh", "landmarks", "256 x 256", "the astronaut, turned and not; 478 points", _BUNDLE),
+    BuiltIn("blendshapes", "blendshapes", "146 points", "the astronaut's smile; names; sides", _BUNDLE),
 )
 # What a student may have learned from: the modules beside this one, each with the TERMS of its weights.
 _DECLARED = (
     *("yunet", "ultraface", "facemesh", "blendshapes", "mobilenet"),
     *("detection", "landmarks", "parsing", "expression", "face3d"),
 )
+
+
+def built_in(name: str) -> BuiltIn | None:
+    """The teacher of this package that is called so."""
+    return next((own for own in BUILT_IN if own.name == name), None)
 
 
 def published() -> Iterator[Adapter]:
@@ -72,6 +81,11 @@ def adapter_named(name: str) -> Adapter:
     if name.endswith(".toml"):
         return load_adapter(Path(name))
     known = [path.stem for path in sorted(_FOLDER.glob("*.toml"))]
+    if built_in(name):
+        raise AdapterError(
+            f"{name} has code of its own here and no adapter: `label` without --shards asks it, `evaluate "
+            f"--teacher` grades it; of adapters use one of {', '.join(known)}, or a .toml file"
+        )
     if name not in known:
         raise AdapterError(f"no adapter is called {name!r}: use one of {', '.join(known)}, or a .toml file")
     return load_adapter(_FOLDER / f"{name}.toml")
@@ -121,8 +135,10 @@ def _sides(adapter: Adapter) -> str:
     return "{} x {}".format(*adapter.input.size)
 
 
-def description(adapter: Adapter) -> str:
+def description(adapter: Adapter | BuiltIn) -> str:
     """Terms first, then input, crop, answer, sources, what was verified and how to export, in words."""
+    if isinstance(adapter, BuiltIn):
+        return _own_description(adapter)
     source, terms = adapter.input, adapter.licence
     use = "no restriction is known" if terms.commercial else "restricted: needs --accept-licence"
     absent = getattr(adapter.output, "absent", ())
@@ -147,8 +163,25 @@ def description(adapter: Adapter) -> str:
     return "\n".join(lines)
 
 
+def _own_description(own: BuiltIn) -> str:
+    terms = terms_of(own.name)
+    use = "no restriction is known" if terms.commercial else "research only"
+    parts = [
+        ("licence", f"{terms.licence}; {use}"),
+        ("task", own.task),
+        ("input", own.input),
+        ("verified", own.verified),
+        ("source", terms.source),
+        ("file", f"{own.file}, in --teachers or by --model"),
+    ]
+    lines = [f"{own.name}: {terms.title}"]
+    for key, text in parts:
+        lines += _wrapped(text, f"{key + ':':<12}", 12)
+    return "\n".join(lines)
+
+
 def try_model(
-    adapter: Adapter,
+    adapter: Adapter | BuiltIn,
     model: Path,
     checkpoint: Path | None,
     image: Path,
@@ -158,7 +191,7 @@ def try_model(
     """What a teacher says of the largest face of a photo, in words.
 
     Args:
-        adapter: Its adapter.
+        adapter: Its adapter, or what is known of one of this package.
         model: Its ONNX file; written from ``checkpoint`` first, where that is given.
         checkpoint: Of bisenet19 alone.
         image: The photo.
@@ -169,6 +202,8 @@ def try_model(
         LicenceError: The teacher's terms were not accepted.
         AdapterError: The model is not the adapter's, there is no face in the photo, or no YuNet.
     """
+    if isinstance(adapter, BuiltIn):
+        return _try_own(adapter, model, image, teachers)
     from .onnx import OnnxTeacher, check_licence
 
     check_licence(adapter, accept_licence)
@@ -182,6 +217,27 @@ def try_model(
     rgb = read_image(image).rgb
     box, keypoints = (None, None) if adapter.crop.kind == "whole" else _largest_face(rgb, image, teachers)
     return _in_words(teacher(rgb, box, keypoints))
+
+
+def _try_own(own: BuiltIn, model: Path, image: Path, teachers: Path) -> str:
+    if not model.is_file():
+        raise AdapterError(f"{model}: there is no such file; {own.name} is {own.file}")
+    rgb = read_image(image).rgb
+    if own.name == "yunet":
+        from .yunet import YuNet
+
+        found = YuNet(model).detect(rgb)
+        return _in_words(FacesAnswer(found.boxes, found.scores))
+    box, _ = _largest_face(rgb, image, teachers)
+    if own.name == "facemesh":
+        from .facemesh import FaceMesh
+
+        points, presence = FaceMesh(model).mesh(rgb, box)
+        return f"{_within(points)}, presence {presence:.2f}"
+    from .blendshapes import BLENDSHAPES, MediaPipeFace
+
+    shapes = MediaPipeFace(model)(rgb, box)[1]
+    return "\n".join(f"{name:<20}{v:.3f}" for name, v in zip(BLENDSHAPES, shapes.tolist(), strict=True))
 
 
 def _largest_face(
@@ -199,13 +255,17 @@ def _largest_face(
     return found.boxes[best], found.keypoints[best]
 
 
+def _within(points: NDArray[np.float32]) -> str:
+    low, high = points.min(0).round().tolist(), points.max(0).round().tolist()
+    return f"{len(points)} points within {low} and {high}"
+
+
 def _in_words(said: Answer) -> str:
     if isinstance(said, FacesAnswer):
         rows = zip(said.boxes.round().tolist(), said.scores.tolist(), strict=True)
         return "\n".join(f"face at {b}, score {s:.2f}" for b, s in rows) or "no face"
     if isinstance(said, PointsAnswer):
-        low, high = said.points.min(0).round().tolist(), said.points.max(0).round().tolist()
-        return f"{len(said.points)} points within {low} and {high}"
+        return _within(said.points)
     if isinstance(said, MapAnswer):
         names = parsing_scheme(said.scheme).names
         shares = np.bincount(said.labels.ravel(), minlength=len(names)) / said.labels.size

@@ -18,7 +18,7 @@ from .crops import look
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime >= 1.29 phones home from import on
 import onnxruntime
 
-__all__ = ["LicenceError", "OnnxTeacher", "check_licence"]
+__all__ = ["LicenceError", "OnnxTeacher", "check_licence", "licence_told"]
 
 T = TypeVar("T")
 
@@ -92,12 +92,18 @@ def check_licence(adapter: Adapter, accepted: bool) -> None:
     Raises:
         LicenceError: It is so; the message tells the terms.
     """
-    terms = adapter.licence
-    if not (terms.commercial or accepted):
+    if not (adapter.licence.commercial or accepted):
         raise LicenceError(
-            f"{adapter.name}: code: {terms.code}; weights: {terms.weights}. Its use is restricted: "
-            "read the terms, and pass --accept-licence (accept_licence=True) if you may use it"
+            f"{licence_told(adapter)}: read the terms, and pass --accept-licence (accept_licence=True) "
+            "if you may use it"
         )
+
+
+def licence_told(adapter: Adapter) -> str:
+    """The terms of a teacher in a line, which is shown before it is used."""
+    terms = adapter.licence
+    use = "No restriction is known" if terms.commercial else "Its use is restricted"
+    return f"{adapter.name}: code: {terms.code}; weights: {terms.weights}. {use}"
 
 
 def _by_name_or_place(values: Iterable[T], outputs: Sequence[Any]) -> dict[str, T]:

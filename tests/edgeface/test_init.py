@@ -69,7 +69,7 @@ def test_the_public_names_are_complete() -> None:
         "FrameError",
         "BundleError", "DeviceError", "CameraError", "ServiceError", "ConversionError", "ArgumentError",
     }  # fmt: skip
-    assert edgeface.__version__ == "0.2.0"
+    assert edgeface.__version__ == "0.3.0"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

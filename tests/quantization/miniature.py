@@ -146,7 +146,7 @@ def make_data(root: Path) -> Path:
                 (root / "parsing/celebamask_hq/masks").mkdir(exist_ok=True)
                 mask.save(root / "parsing/celebamask_hq/masks" / (Path(name).stem + ".png"))
     _make_ferplus(root / "expression/ferplus")
-    make_head(root / "face3d/ict_face_model_light.npz")
+    make_head(root / "face3d/ict_face_model_light.npz", 40, 48)  # fine enough for eyes
     return root
 
 

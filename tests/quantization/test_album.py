@@ -120,7 +120,8 @@ def test_an_album_is_made_once_and_another_one_beside_it(portrait, teachers, tmp
     maker, told = Maker(portrait), []
     first = Album.of(maker, {"of": 1}, 8, tmp_path, teachers, told.append)
     assert maker.drawn == 12
-    assert told == ["album: 6 of 12 scenes", "album: 12 of 12 scenes"]
+    assert told[0].startswith("album: 6 of 12 scenes, about ")
+    assert told[1] == "album: 12 of 12 scenes, about 0.0 min left"
     (
         tmp_path / next(p.name for p in tmp_path.iterdir()) / "0001.npz"
     ).unlink()  # as a killed process leaves it

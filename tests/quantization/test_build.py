@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -15,11 +16,14 @@ from edgeface import BBox, Bundle, FaceAnalyzer, read_image
 from edgeface.edgetpu_compiler import ON_CPU
 from quantization.build import _network, build, load_networks, score_threshold
 from quantization.convert import ExportError
+from quantization.datasets import lfpw
+from quantization.evaluate import face_free
 from quantization.pack import student_of
 from quantization.reference import TorchBackend
 from quantization.splits import read_split
 from quantization.tasks import RECIPES, TASKS, load_recipe
 from quantization.tasks.seen import seen
+from quantization.teachers.yunet import Detections
 from quantization.terms import TermsError
 from quantization.training import save_weights
 
@@ -227,9 +231,36 @@ def test_the_threshold_of_a_detector_is_where_it_sees_few_faces_that_are_none(
     monkeypatch.setattr("quantization.build.parts", lambda *_: ["face.jpg"])
     with FaceAnalyzer(()) as analyzer:
         (face,) = analyzer.analyze(read_image(repository / "examples/astronaut.jpg")).faces
-    none, all_of_them = (score_threshold(detector, tmp_path, tmp_path, rate) for rate in (0.0, 50.0))
-    assert all_of_them == 0.2
-    assert none == pytest.approx(face.bbox.score, abs=0.1)
+    suspected: list[BBox] = []
+
+    class Teacher:
+        def __init__(self, path):
+            assert path.exists()
+
+        def detect(self, rgb, threshold):
+            boxes = np.array([[*dataclasses.astuple(box)[:4]] for box in suspected], np.float32).reshape(
+                -1, 4
+            )
+            return Detections(
+                boxes, np.full(len(boxes), threshold, np.float32), np.zeros((len(boxes), 5, 2), np.float32)
+            )
+
+    def found(rate):
+        return score_threshold(detector, tmp_path, tmp_path, tmp_path, rate)
+
+    monkeypatch.setattr("quantization.teachers.yunet.YuNet", Teacher)
+    with pytest.raises(ExportError, match="give --teachers"):
+        found(0.0)
+    (tmp_path / "yunet_n_640_640.onnx").touch()
+    assert found(50.0) == 0.2
+    assert found(0.0) == pytest.approx(face.bbox.score, abs=0.1)
     monkeypatch.setattr("quantization.build._LEAST_SCORE", 0.95)
-    with pytest.raises(ExportError, match="false_per_window"):
-        score_threshold(detector, tmp_path, tmp_path, -1.0)
+    with pytest.raises(ExportError, match="even at a threshold of"):
+        found(-1.0)
+    monkeypatch.setattr("quantization.build._LEAST_SCORE", 0.5)
+    # What the teacher suspects, asked about the piece itself, is none of the false ones.
+    pieces = face_free(lfpw.load_photo(photos, "face.jpg"), np.array([[0, 0, 1, 1]], np.float32))
+    with FaceAnalyzer(()) as analyzer:
+        suspected += [face.bbox for piece in pieces for face in analyzer.analyze(piece).faces]
+    assert suspected
+    assert found(0.0) == 0.5

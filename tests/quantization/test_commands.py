@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from edgeface import Bundle
 from quantization.__main__ import main
+from tests.quantization import tiny
 
 pytestmark = pytest.mark.workshop
 
@@ -369,7 +370,28 @@ def test_a_course_by_hand_sets_another_recipes_run_aside(miniature, tmp_path):
     assert [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()] == [10]
 
 
-def test_a_teacher_is_taught_and_a_student_distilled(miniature, tmp_path, repository):
+def test_a_teacher_is_taught_and_a_student_distilled(miniature, tmp_path):
+    text = tiny.EXPRESSION
+    asking = text.replace("balance = 0.35", "balance = 0.35\nlosses = { soft = 1.0, temperature = 2.0 }")
+    recipe = tiny.write(
+        tmp_path / "recipes",
+        learner=asking.replace('task = "expression"', 'task = "expression"\nteacher = "wise"'),
+        wise=tiny.EXPRESSION_TEACHER,
+    )
+    for command, name in (("teach", "wise"), ("distill", "learner")):
+        words = [command, recipe.with_name(f"{name}.toml"), "--run", tmp_path / "runs" / name]
+        words += ["--data", miniature.data, "--threads", "1"]
+        with miniature.split():
+            done = CliRunner().invoke(main, list(map(str, words)))
+        assert done.exit_code == 0, done.output
+    wise = (tmp_path / "runs/wise/weights.npz").read_bytes()
+    told = json.loads((tmp_path / "runs/learner/provenance.json").read_text())
+    assert told["inputs"]["weights of wise"] == hashlib.sha256(wise).hexdigest()
+    (row,) = map(json.loads, (tmp_path / "runs/learner/log.jsonl").read_text().splitlines())
+    assert row["soft"] > 0
+
+
+def test_teach_and_distill_refuse_each_others_recipes(miniature, repository):
     recipes = repository / "quantization/recipes"
     data = ["--data", str(miniature.data)]
     wrong = CliRunner().invoke(main, ["distill", str(recipes / "parsing-teacher.toml"), *data])

@@ -18,10 +18,12 @@ SMALL = {
     "detection-teacher": [
         ("widths = [16, 32, 64, 128, 192]", "widths = [4, 8, 8, 12, 12]"),
         ("neck = 64", "neck = 8"),
+        ("album = 12000\nalbum_share = 0.75\n", ""),
     ],
     "detection": [
-        ("widths = [8, 16, 32, 64, 96]", "widths = [4, 4, 8, 8, 8]"),
+        ("widths = [8, 24, 32, 64, 96]", "widths = [4, 4, 8, 8, 8]"),
         ("neck = 32", "neck = 8\nlosses = { scores = 2.0 }"),
+        ("album = 12000\nalbum_share = 0.75\n", ""),
         ('task = "detection"', 'task = "detection"\nteacher = "detection-teacher"'),
     ],
 }
@@ -30,7 +32,7 @@ SCHEDULE = "[schedule]\nsteps = 2\nbatch = 2\nrate = 2.0e-3\nwarmup = 1\nvalidat
 
 @pytest.fixture(scope="module")
 def recipes(tmp_path_factory):
-    """A teacher and a student that asks it, both small, neither with rendered heads."""
+    """A teacher and a student that asks it, both small, neither with rendered or turned heads."""
     root = tmp_path_factory.mktemp("recipes")
     for name, changes in SMALL.items():
         text = (RECIPES / f"{name}.toml").read_text()
@@ -38,7 +40,7 @@ def recipes(tmp_path_factory):
             assert before in text
             text = text.replace(before, after)
         head, rest = text.split("[schedule]")
-        scenes = head.replace("rendered = 400", "rendered = 0").replace("rendered = 1500", "rendered = 0")
+        scenes = head.replace("rendered = 400", "rendered = 0").replace("turned = 700", "turned = 0")
         (root / f"{name}.toml").write_text(scenes + SCHEDULE + rest[rest.index("[deploy]") :])
     return root
 

@@ -270,12 +270,45 @@ def test_shared_norms_keep_parameters_names_and_what_they_say_when_graded():
 def test_one_process_is_a_team_that_changes_nothing(monkeypatch):
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    assert Team.of_environment() is ALONE
+    assert Team.of_environment("cpu") == ALONE
     outputs, net = (torch.rand(2, 3),), nn.Linear(1, 1)
-    assert ALONE.gathered(outputs, 2) is outputs
+    assert ALONE.gathered(outputs, 2)[0] is outputs[0]
     assert ALONE.parallel(net) is net
     assert list(ALONE.turns(range(3, 9))) == [3, 4, 5, 6, 7, 8]
     assert list(Team(1, 3).turns(range(3, 9))) == [4, 7]
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "place", "device"),
+    [
+        ("auto", 0, {}, "cpu"),
+        ("auto", 1, {}, "cuda:0"),
+        ("cpu", 1, {}, "cpu"),
+        ("cuda", 1, {}, "cuda:0"),
+        ("auto", 2, {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, "cuda:1"),
+        ("auto", 1, {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, "cpu"),
+    ],
+)
+def test_each_process_has_a_gpu_where_there_are_as_many_and_it_is_not_told_otherwise(
+    monkeypatch, asked, gpus, place, device
+):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    team = Team.of_environment(asked)
+    assert team.device == device
+    assert team.alone == (not place)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, so it would be used")
+def test_a_gpu_that_is_not_there_is_asked_for_in_vain(bench):
+    with bench.miniature.split():
+        done = CliRunner().invoke(main, [*bench.arguments("never"), "--device", "cuda"])
+    assert done.exit_code == 1
+    assert "--device cuda: torch sees 0 GPUs for 1 processes" in done.output
+    assert not (bench.root / "never").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from edgeface.labels import CELEBAMASK19
 from quantization import evaluate
 from quantization.datasets import celebamask, ferplus, lfpw
 from quantization.evaluate import Grader, face_free, graders, record
+from quantization.shrunk import shrunk
 from quantization.splits import parts
 from quantization.teachers.face3d import Face3D
 
@@ -246,6 +247,27 @@ def test_detection_recall_and_false_positives(grader, oracle, lfpw_faces, monkey
     oracle.otherwise = (Face(BBox(0, 0, 9, 9)),)
     noisy = grader.grade("detection")
     assert (noisy["recall_50"], noisy["false_positives_per_image"]) == (1, 1)
+
+
+def test_recall_by_size_is_that_of_the_faces_shrunk(grader, oracle, lfpw_faces, monkeypatch):
+    """At 12 px both are found, at 20 px one, at 24 px one in the wrong place and one not at all."""
+    monkeypatch.setattr(evaluate, "SIZES", (12, 20, 24))  # the drawn faces are small
+    (rgb, face), (other, second) = lfpw_faces
+    for photo, drawn, side in ((rgb, face, 12), (other, second, 12), (rgb, face, 20)):
+        frame, there = shrunk(photo, drawn.bbox, side)
+        oracle.knows(frame, Face(there))
+    frame, there = shrunk(rgb, face.bbox, 24)
+    oracle.knows(frame, Face(replace(there, x=there.x + 0.6 * there.width)))
+    found = grader.grade("detection")
+    assert [found[f"recall_at_{side}px"] for side in (12, 20, 24)] == [1, 0.5, 0]
+    assert found["faces_shrunk"] == 2
+    assert found["recall_50"] == 0  # at their own size nobody said anything
+
+
+def test_no_face_is_enlarged_to_be_counted(grader, oracle, lfpw_faces, monkeypatch):
+    """What the largest size would enlarge is shown at no size, so that all sizes show the same faces."""
+    monkeypatch.setattr(evaluate, "SIZES", (12, 1000))
+    assert not [name for name in grader.grade("detection") if "shrunk" in name or "px" in name]
 
 
 boxes = st.lists(

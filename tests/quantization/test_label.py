@@ -1,5 +1,12 @@
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -112,6 +119,66 @@ def test_a_photo_with_points_gives_the_face_that_holds_them_and_is_labelled_once
     assert (out / "celeba_hq.npz").stat().st_mtime_ns == before
 
 
+# Labels LFPW alone, in pieces of two images, slowly enough to be killed.
+SLOW = """
+import sys, time
+from pathlib import Path
+from quantization import label, splits
+data, teachers, out, lists = map(Path, sys.argv[1:])
+splits.SPLITS, label.PIECE = lists, 2
+row = label._row
+def slow(*arguments):
+    time.sleep(0.2)
+    return row(*arguments)
+label._row = slow
+label.label_all(data, teachers, out, ["lfpw"])
+"""
+
+
+@pytest.mark.data
+def test_labels_that_a_killed_process_had_written_are_not_asked_for_again(
+    photo_set, teachers, tmp_path, repository, monkeypatch
+):
+    from quantization import label, splits
+    from tests.quantization.miniature import mean_face, write_points
+
+    folder = photo_set / "landmarks/lfpw/trainset"
+    names = [f"image_{i:04d}.jpg" for i in range(1, 9)]
+    for name in names:
+        if not (folder / name).exists():
+            shutil.copy(folder / "image_0001.jpg", folder / name)
+        # Her face, or its place in the mirror image: any points in a box that YuNet finds.
+        x = 512 - 280 if name == names[1] else 180
+        write_points((folder / name).with_suffix(".pts"), (mean_face() * 90 + (x, 75)).astype(np.float32))
+    splits.write_split("lfpw", [splits.Item(name, name, "train") for name in names])
+    out = tmp_path / "labels"
+    command = [sys.executable, "-c", SLOW, *map(str, (photo_set, teachers, out, splits.SPLITS))]
+    environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        while not list(out.glob("lfpw-*.parts/000002.npz")):
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    kept = {path.stem for path in out.glob("lfpw-*.parts/0*.npz") if "partial" not in path.name}
+    assert {"000000", "000002"} <= kept < {f"{i:06d}" for i in range(0, 8, 2)}
+    assert not (out / "lfpw.npz").exists()
+    asked = []
+    row = label._row
+    monkeypatch.setattr(label, "PIECE", 2)
+    monkeypatch.setattr(label, "_row", lambda *given: asked.append(given[-1].name) or row(*given))
+    label_all(photo_set, teachers, out, ["lfpw"])
+    assert asked == [name for i, name in enumerate(names) if f"{i - i % 2:06d}" not in kept]
+    assert not list(out.glob("*.parts"))
+    whole = tmp_path / "whole"
+    label_all(photo_set, teachers, whole, ["lfpw"])
+    with np.load(out / "lfpw.npz") as one, np.load(whole / "lfpw.npz") as other:
+        assert one.files == other.files
+        for key in one.files:
+            assert one[key].dtype == other[key].dtype
+            np.testing.assert_array_equal(one[key], other[key])
+        assert one["names"].tolist() == names
+
+
 # shards
 
 
@@ -207,6 +274,10 @@ def test_a_teacher_that_cannot_label_shards_says_why(lapa, tmp_path):
     refused = CliRunner().invoke(main, [str(w) for w in words])
     assert (refused.exit_code, "pass --accept-licence" in refused.output) == (1, True)
     taken = CliRunner().invoke(main, [str(w) for w in [*words, "--accept-licence"]])
+    terms = load_adapter(toml).licence
+    assert taken.output.startswith(
+        f"{load_adapter(toml).name}: code: {terms.code}; weights: {terms.weights}. "
+    )
     assert taken.output.endswith("2 shards: 6 samples labelled, 0 without a face, 0 broken\n")
     for some, says in (
         (words[:5], "--shards needs --teacher and --model"),

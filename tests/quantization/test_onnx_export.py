@@ -378,6 +378,10 @@ def test_convert_writes_both_recipes_of_an_onnx_file(teacher, tmp_path):
     assert "float island: PRelu" in result.output
     assert check_tensorrt((out / "odd.int8-s8s8.onnx").read_bytes()) == ()
     assert CliRunner().invoke(main, arguments[:2]).exit_code == 2
+    noisy = CliRunner().invoke(main, [*arguments, "--min-sqnr-db", "90"])  # more than eight bits can keep
+    assert noisy.exit_code == 1
+    assert "u8s8: output 'scores' is NOISY" in noisy.output
+    assert "more --frames" in noisy.output
     source.write_bytes(b"damaged")
     assert "not an ONNX file" in CliRunner().invoke(main, arguments).output
 

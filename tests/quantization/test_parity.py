@@ -224,7 +224,7 @@ def packed(miniature, tmp_path_factory):
 def test_held_out_frames_are_the_runtimes_crops_of_validation_photos(packed, miniature):
     with miniature.split():
         names = parts("ferplus", "validation")
-        frames = held_out_frames(
+        held_out = held_out_frames(
             "expression",
             Bundle.load(packed / "students.bundle"),
             miniature.data,
@@ -234,8 +234,10 @@ def test_held_out_frames_are_the_runtimes_crops_of_validation_photos(packed, min
         fewer = held_out_frames(
             "expression", Bundle.load(packed / "students.bundle"), miniature.data, miniature.labels, count=2
         )
+    frames = held_out.frames
+    assert held_out.photos == [Path(name).name for name in names]
     assert len(frames) == len(names)
-    assert len(fewer) == 2
+    assert fewer.photos == [held_out.photos[0], held_out.photos[-1]]
     assert {(f.shape, f.dtype.name) for f in frames} == {((1, 48, 48, 3), "int8")}
     assert not any(np.array_equal(a, b) for i, a in enumerate(frames) for b in frames[:i])
 
@@ -243,7 +245,6 @@ def test_held_out_frames_are_the_runtimes_crops_of_validation_photos(packed, min
 @pytest.fixture
 def ask(packed, miniature, monkeypatch):
     """Runs ``parity expression`` on the miniature with the given metrics and weights."""
-    monkeypatch.setattr(build, "RECIPES", packed)
     monkeypatch.setattr(artifacts, "RECIPES", packed)
 
     def run(figures, weights=packed):
@@ -262,7 +263,7 @@ def ask(packed, miniature, monkeypatch):
     return run
 
 
-def test_parity_passes_a_sound_student(ask, packed):
+def test_parity_passes_a_sound_student(ask, packed, miniature):
     result = ask({"int8": FP32["expression"], "fp32": FP32["expression"]})
     assert result.exit_code == 0, result.output
     (found,) = json.loads((packed / "parity.json").read_text())
@@ -270,6 +271,11 @@ def test_parity_passes_a_sound_student(ask, packed):
     assert all(gate["passed"] for gate in found["gates"])
     assert "expression accuracy: lost to int8" in {gate["name"] for gate in found["gates"]}
     assert found["tensorrt"] == []
+    with miniature.split():
+        photos = {Path(name).name for name in parts("ferplus", "validation")}
+    outputs = [one for outputs in found["runtimes"].values() for one in outputs]
+    assert {one["photo"] for one in outputs} <= photos
+    assert f"in frame {outputs[0]['worst_frame']}, {outputs[0]['photo']}\n" in result.output
 
 
 def test_parity_names_the_gate_that_fails(ask, packed, tmp_path):
@@ -286,7 +292,6 @@ def test_parity_names_the_gate_that_fails(ask, packed, tmp_path):
 
 
 def test_convert_writes_every_file_of_a_student(packed, miniature, monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "RECIPES", packed)
     monkeypatch.setattr(artifacts, "RECIPES", packed)
     arguments = [
         "--data",

@@ -93,7 +93,13 @@ def sources(tmp_path_factory):
     for name, steps, start in (("landmarks-first", (10, 20), 0.09), ("landmarks", (5, 15), 0.05)):
         rows = [{"step": s, "seconds": 1.0, "shape": start, "val_nme": start - s / 1000} for s in steps]
         (root / f"logs/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (root / "weights/landmarks.npz").write_bytes(b"weights")
+    (root / "recipes/landmarks-tough.toml").write_text(
+        'task = "landmarks"\n[student]\nencoder = "x"\n[schedule]\nsteps = 30\n'
+    )
+    rows = [{"step": s, "seconds": 1.0, "shape": 0.2, "val_nme": 0.04 - s / 2000} for s in (15, 30)]
+    (root / "logs/landmarks-tough.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    np.savez(root / "weights/landmarks.npz", a=np.zeros((3, 4), np.float16))
+    np.savez(root / "weights/landmarks-tough.npz", a=np.zeros((30, 4), np.float16))
     speed = {"edgeface_all": {"median": 4.0}, "peer": {"median": 3.0}, "untested": {"median": 1.0}}
     memory = {"edgeface_all": {"median": 80.0}, "peer": {"median": 140.0}}
     (root / "benchmarks/board.json").write_text(json.dumps({"latency_ms": speed, "peak_memory_mib": memory}))
@@ -165,6 +171,22 @@ def test_the_plots_of_each_student(out):
             for what in ("int8-fp32", "subgroups")} <= names  # fmt: skip
     assert "frontier-board" in names
     assert "parsing-learning" not in names  # there is no log of it
+
+
+def test_a_teacher_that_was_trained_here_shows_how_it_learned_and_what_its_size_buys(out, page):
+    names = {path.stem for path in out.glob("*.png")}
+    assert {"landmarks-tough-learning", "landmarks-tough-losses", "landmarks-size"} <= names
+    assert "landmarks, 30 steps in 1 stages: nme from 0.033 to 0.025." in {i["alt"] for i in page.all("img")}
+    (told,) = [i["alt"] for i in page.all("img") if "over the size" in i["alt"]]
+    assert told.endswith("over the size of 2 networks; not beaten in both: landmarks, landmarks-tough.")
+
+
+def test_a_network_that_is_larger_and_worse_is_not_on_the_frontier():
+    points = {"landmarks": (100.0, 0.04), "big": (400.0, 0.03), "worse": (500.0, 0.05)}
+    plot = plots.size("landmarks", "nme", points, up=False)
+    assert {row[0]: row[-1] for row in plot.table[1:]} == {"landmarks": "yes", "big": "yes", "worse": "no"}
+    best = plots.size("landmarks", "f1", points, up=True)
+    assert {row[0]: row[-1] for row in best.table[1:]} == {"landmarks": "yes", "big": "no", "worse": "yes"}
 
 
 def test_provenance(page):

@@ -20,7 +20,15 @@ from quantization.teachers.adapterfile import load_adapter
 from quantization.teachers.answers import answer
 from quantization.teachers.bisenet import BiSeNet, export_bisenet
 from quantization.teachers.blendshapes import BLENDSHAPES, DEAD, MESH_SUBSET, Blendshapes, MediaPipeFace
-from quantization.teachers.catalogue import adapter_named, description, overview, published
+from quantization.teachers.catalogue import (
+    BUILT_IN,
+    adapter_named,
+    built_in,
+    description,
+    overview,
+    published,
+    terms_of,
+)
 from quantization.teachers.crops import look
 from quantization.teachers.onnx import LicenceError, OnnxTeacher
 
@@ -768,6 +776,29 @@ def test_the_command_shows_the_terms_and_opens_only_when_they_are_accepted(tmp_p
     opened = run("segface-lapa", "--model", model, "--accept-licence")
     assert opened.exit_code == 0, opened.output
     assert opened.output.index("licence:") < opened.output.index("r_brow")
+
+
+@pytest.mark.parametrize("own", BUILT_IN, ids=lambda own: own.name)
+def test_every_teacher_that_is_listed_can_be_asked_for_by_its_name(own):
+    said = run(own.name)
+    assert said.exit_code == 0, said.output
+    told = " ".join(said.output.split())
+    assert told.index("licence: ") < told.index(f"task: {own.task}")
+    assert terms_of(own.name).licence in told
+    assert own.file in told
+    with pytest.raises(AdapterError, match=f"{own.name} has code of its own here and no adapter"):
+        adapter_named(own.name)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [("yunet", "face at ["), ("facemesh", "478 points within"), ("blendshapes", "mouthSmileLeft  ")],
+)
+def test_a_teacher_with_code_of_its_own_is_tried_on_the_astronaut(own, says, teachers):
+    said = run(own, "--model", teachers / built_in(own).file, "--teachers", teachers)
+    assert said.exit_code == 0, said.output
+    assert says in said.output
 
 
 def test_the_command_names_what_it_cannot_do(tmp_path):

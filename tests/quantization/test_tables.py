@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeface import Bundle
+from quantization.commands import options
+from quantization.tables import rewrite
+from tests.bundles import TINY
+
+pytestmark = pytest.mark.workshop
+
+ROOT = Path(__file__).parents[2]
+BENCHMARK = ROOT / "benchmarks/results/facemesh-x86-64.json"
+PLACES = "".join(
+    f"before\n<!-- table: {name} -->\nold\n<!-- /table -->\n"
+    for name in ("accuracy", "size", "latency", "terms")
+)
+
+
+@pytest.fixture
+def figures(tmp_path: Path):
+    """Writes a metrics file: the committed one's figures, changed as the test says."""
+
+    def write(**detection: float | None) -> Path:
+        known = json.loads(options.METRICS.read_text())
+        for kind in ("int8", "fp32"):
+            joined = known["detection"][kind] | detection
+            known["detection"][kind] = {key: value for key, value in joined.items() if value is not None}
+        path = tmp_path / "metrics.json"
+        path.write_text(json.dumps(known))
+        return path
+
+    return write
+
+
+def rows(readme: str, start: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in readme.splitlines()
+        if line.startswith(f"| {start}")
+    ]
+
+
+def test_recall_by_size_and_false_faces_say_what_they_are_graded_on(figures):
+    path = figures(recall_at_24px=0.5, recall_at_60px=1.0, faces_shrunk=136.0, face_free_images=1321.0)
+    told = {row[1]: row for row in rows(rewrite(PLACES, path, TINY, BENCHMARK), "detection")}
+    assert told["faces shrunk to 24 px found"][2:] == ["50.00 %", "50.00 %", "136 faces of 105 LFPW photos"]
+    assert told["faces shrunk to 60 px found"][2] == "100.00 %"
+    windows = "1,321 windows without a face of 105 LFPW photos"
+    assert told["false faces per face-free picture"][-1] == windows
+    assert told["faces of two teachers found, IoU >= 0.5"][-1] == "105 LFPW photos"
+
+
+def test_a_figure_that_an_older_grading_lacks_is_left_out(figures):
+    sizes = dict.fromkeys([f"recall_at_{side}px" for side in (24, 32, 40, 60)])
+    text = rewrite(PLACES, figures(**sizes), TINY, BENCHMARK)
+    assert "shrunk" not in text
+    assert len([row for row in rows(text, "detection") if row[-1].endswith("LFPW photos")]) == 4
+
+
+def test_terms_tell_every_source_of_every_student_once(figures, tmp_path):
+    text = rewrite(PLACES, figures(), TINY, BENCHMARK)
+    start = text.index("<!-- table: terms -->")
+    told = [row for row in rows(text[start:], "") if row[0] not in {"data set or teacher", "---"}]
+    names = [row[0] for row in told]
+    assert len(names) == len(set(names))
+    lfpw = next(row for row in told if row[0].startswith("[LFPW"))
+    assert lfpw[1:] == ["research only, no commercial use", "detection, landmarks, parsing"]
+    assert "](https://ibug.doc.ic.ac.uk/resources/300-W/)" in lfpw[0]
+    ferplus = next(row for row in told if row[0].startswith("[FER+"))
+    assert ferplus[1:] == ["labels: MIT; images: research only", "expression"]
+    first_teacher = next(i for i, name in enumerate(names) if name.startswith("teacher: "))
+    assert all(name.startswith("teacher: ") for name in names[first_teacher:])
+
+
+def test_terms_are_those_that_the_packed_students_inherit(figures):
+    """Who restricts a shipped student is in the table, by the title that its licence names it with."""
+    text = rewrite(PLACES, figures(), TINY, BENCHMARK)
+    bundle = Bundle.builtin()
+    for task in ("detection", "landmarks", "parsing", "expression"):
+        for row in rows(text[text.index("<!-- table: terms -->") :], ""):
+            title = row[0].removeprefix("teacher: ").removeprefix("[").partition(" (")[0]
+            if row[1].startswith(("research only", "non-commercial")) and task in row[2].split(", "):
+                assert title in bundle.model(task).licence
+
+
+def test_a_table_without_a_place_is_told(figures):
+    short = PLACES.replace("<!-- table: terms -->", "")
+    with pytest.raises(ValueError, match="has 0 places for the table 'terms'"):
+        rewrite(short, figures(), TINY, BENCHMARK)
+
+
+def test_the_readme_is_what_was_measured():
+    readme = (ROOT / "README.md").read_text()
+    bundle = ROOT / "edgeface/models/students.bundle"
+    assert rewrite(readme, options.METRICS, bundle, BENCHMARK) == readme
