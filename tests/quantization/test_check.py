@@ -91,7 +91,8 @@ def test_every_network_of_a_bundle_is_checked(repository, put_compiler):
     result = run(repository / "edgeface/models/students.bundle")
     assert result.exit_code == 0, result.output
     assert {line.partition(":")[0] for line in result.output.splitlines() if not line.startswith(" ")} == {
-        f"{task}.int8.tflite" for task in ("detection", "detection_tall", "expression", "landmarks", "parsing")
+        f"{task}.int8.tflite"
+        for task in ("detection", "detection_tall", "expression", "landmarks", "parsing")
     }
 
 

@@ -225,7 +225,7 @@ def test_a_backend_that_answers_wrongly_is_refused_before_anything_is_timed() ->
 
 @pytest.mark.usefixtures("_troubled")
 def test_a_backend_that_goes_wrong_meanwhile_is_refused_afterwards() -> None:
-    with pytest.raises(DeviceError, match="answers wrongly|faces were found where"):
+    with pytest.raises(DeviceError, match=r"answers wrongly|faces were found where"):
         measure.measure(Asked("crop", seconds=0.1, tasks=(), backend="troubled:drifts"), "0")
 
 
