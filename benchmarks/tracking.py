@@ -138,6 +138,7 @@ def compose(rgb: NDArray[np.uint8], clip: str, count: int, seed: int = 0) -> Fil
     """
     head, height = head_of(rgb)
     noise = np.random.default_rng(seed).integers(0, 256, (*_SIZE[::-1], 3), dtype=np.uint8)
+    # OpenCV takes None as a new array; its types do not say so.
     background = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 12), None, 40, 200, cv2.NORM_MINMAX)  # type: ignore[call-overload]
     path = path_of(clip, _FACE / height)
     camera = SyntheticCamera(

@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeface.cli.bench import bench_command
-from edgeface.cli.bundle import bundle_option
 from edgeface.cli.doctor import doctor_command
 from edgeface.cli.inputs import is_media, printable
+from edgeface.cli.options import (
+    backend_option,
+    bundle_option,
+    max_faces_option,
+    strict_option,
+    tasks_option,
+    threads_option,
+)
 from edgeface.cli.serve import serve_command
 from edgeface.cli.store import COMMANDS
 from edgeface.errors import ArgumentError, BundleError, DeviceError, EdgeFaceError
@@ -27,8 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["cli", "main"]
 
-_TASKS = ("landmarks", "parsing", "expression")
-_NO_TASK = ("none", "detection")
 _JSON_ENDINGS = (".json", ".jsonl", ".ndjson", ".txt")
 
 _EXIT_CODES = """\b
@@ -81,26 +86,10 @@ def _version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> No
         ctx.exit()
 
 
-def _tasks(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    names = [name.strip().lower() for name in value.split(",") if name.strip()]
-    for name in names:
-        if name not in (*_TASKS, *_NO_TASK):
-            raise click.BadParameter(
-                f"{name!r} is unknown; name some of {', '.join(_TASKS)}, separated by commas, "
-                "or none for boxes alone"
-            )
-    return tuple(task for task in _TASKS if task in names)
-
-
 def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None and value != "-" and is_media(value):
         raise click.BadParameter(f"{value} is named like a picture or video; name a .jsonl file")
     return value
-
-
-_threads_option = click.option(
-    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."
-)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -130,30 +119,17 @@ def cli() -> None:
     help="Write one JSON object per picture or frame (edgeface.frame/1) to FILE (.json, .jsonl, .ndjson, "
     ".txt; any name with --json=FILE), or to the standard output in place of the table.",
 )
-@click.option(
-    "--tasks",
-    default=",".join(_TASKS),
-    show_default=True,
-    callback=_tasks,
-    metavar="NAMES",
-    help="What to find in each face; none for boxes alone.",
-)
-@_threads_option
-@click.option("--max-faces", type=click.IntRange(1), metavar="N", help="Keep only the N largest faces.")
+@tasks_option("What to find in each face; none for boxes alone.")
+@threads_option
+@max_faces_option
 @click.option(
     "--min-score",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="S",
     help="Least score of a face, in place of the detector's own.",
 )
-@click.option(
-    "--backend",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="What runs the models: a name that `edgeface devices` lists.",
-)
-@click.option("--strict", is_flag=True, help="Fail where a slower device would quietly stand in.")
+@backend_option
+@strict_option
 @bundle_option
 @click.option(
     "--recursive/--no-recursive", default=True, show_default=True, help="Search folders below a folder."
@@ -215,7 +191,7 @@ def _models(context: click.Context, card: str | None, as_json: bool, bundle: Pat
     help="What opens the models: a name that `edgeface devices` lists.",
 )
 @click.option("--rebuild", is_flag=True, help="Delete what was built before.")
-@_threads_option
+@threads_option
 @bundle_option
 def _warmup(backend: str, rebuild: bool, threads: int, bundle: Path | None) -> int:
     """Open every model once, so that nothing is left to build later.
@@ -257,7 +233,7 @@ for _command in COMMANDS:
 @cli.command("devices", epilog=_EXIT_CODES)
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON (edgeface.devices/1).")
 @click.option("--again", is_flag=True, help="Measure anew, whatever is remembered.")
-@_threads_option
+@threads_option
 @bundle_option
 def _devices(as_json: bool, again: bool, threads: int, bundle: Path | None) -> int:
     """Tell what can run the models here, what is chosen, and why.

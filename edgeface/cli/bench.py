@@ -13,8 +13,8 @@ import click
 
 from edgeface import __version__
 from edgeface.benchmark import ABOUT
-from edgeface.cli.bundle import bundle_option
 from edgeface.cli.inputs import printable
+from edgeface.cli.options import backend_option, bundle_option, tasks_option, threads_option
 from edgeface.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Outputs", "bench_command"]
 
-_TASKS = ("landmarks", "parsing", "expression")
 _BROKEN = 6
 _INTERRUPTED = 130
 _LISTED = "\n".join(f"  {name:<8} {about}" for name, about in ABOUT.items())
@@ -149,14 +148,6 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
     yield say
 
 
-def _tasks(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    names = [name.strip().lower() for name in value.split(",") if name.strip()]
-    for name in names:
-        if name not in (*_TASKS, "none"):
-            raise click.BadParameter(f"{name!r} is unknown; name some of {', '.join(_TASKS)}, or none")
-    return tuple(task for task in _TASKS if task in names)
-
-
 def _file(name: str, about: str) -> Callable[[Any], Any]:
     return click.option(
         f"--{name}", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help=about
@@ -198,9 +189,9 @@ def _file(name: str, about: str) -> Callable[[Any], Any]:
     metavar="FILE",
     help="Show the largest face of this photo in place of the drawn one.",
 )
-@click.option("--tasks", default=",".join(_TASKS), show_default=True, callback=_tasks, metavar="NAMES")
-@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Per model.")
-@click.option("--backend", default="auto", show_default=True, metavar="NAME", help="What runs the models.")
+@tasks_option("What to find in each face; none for boxes alone.")
+@threads_option
+@backend_option
 @bundle_option
 def bench_command(
     scenario: str | None,

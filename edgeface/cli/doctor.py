@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeface.cli.bundle import bundle_option
 from edgeface.cli.inputs import printable
+from edgeface.cli.options import bundle_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

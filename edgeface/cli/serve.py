@@ -8,13 +8,19 @@ from typing import Any
 
 import click
 
-from edgeface.cli.bundle import bundle_option
 from edgeface.cli.inputs import printable
+from edgeface.cli.options import (
+    backend_option,
+    bundle_option,
+    max_faces_option,
+    strict_option,
+    tasks_option,
+    threads_option,
+)
 from edgeface.errors import ArgumentError, ServiceError
 
 __all__ = ["serve_command"]
 
-_TASKS = ("landmarks", "parsing", "expression")
 _VARIABLE = "EDGEFACE_TOKEN"
 _LONGEST = 1024  # bytes of a token's file
 
@@ -26,14 +32,6 @@ Exit codes:
   4    the bundle of models or the device is at fault
   70   internal fault, please report it
 """
-
-
-def _tasks(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    names = [name.strip().lower() for name in value.split(",") if name.strip()]
-    unknown = [name for name in names if name not in (*_TASKS, "none")]
-    if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is unknown; name some of {', '.join(_TASKS)}, or none")
-    return tuple(task for task in _TASKS if task in names)
 
 
 @click.command("serve", epilog=_EPILOG)
@@ -49,14 +47,7 @@ def _tasks(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tupl
     help="A camera that may be chosen: 0, /dev/video0, picamera, rtsp://..., a film, a folder. The first is "
     "started. May be repeated; without it, the USB cameras that are found are offered and none is started.",
 )
-@click.option(
-    "--tasks",
-    default=",".join(_TASKS),
-    show_default=True,
-    callback=_tasks,
-    metavar="NAMES",
-    help="What to find in each face until the page chooses; none for boxes alone.",
-)
+@tasks_option("What to find in each face until the page chooses; none for boxes alone.")
 @click.option(
     "--privacy",
     type=click.Choice(["off", "blur", "mask", "counts"]),
@@ -78,18 +69,10 @@ def _tasks(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tupl
     "--certificate", type=click.Path(), metavar="FILE", help="Speak HTTPS with this certificate (PEM)."
 )
 @click.option("--key", type=click.Path(), metavar="FILE", help="The certificate's key (PEM).")
-@click.option("--max-faces", type=click.IntRange(1), metavar="N", help="Keep only the N largest faces.")
-@click.option(
-    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."
-)
-@click.option(
-    "--backend",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    help="What runs the models: a name that `edgeface devices` lists.",
-)
-@click.option("--strict", is_flag=True, help="Fail where a slower device would quietly stand in.")
+@max_faces_option
+@threads_option
+@backend_option
+@strict_option
 @bundle_option
 def serve_command(
     cameras: tuple[str, ...],

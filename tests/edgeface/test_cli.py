@@ -17,8 +17,7 @@ import pytest
 
 import edgeface
 from edgeface import analyzer
-from edgeface import cli as cli_module
-from edgeface.cli import main
+from edgeface.cli import main, options
 from edgeface.cli.inputs import expand, printable
 from edgeface.cli.outputs import OutputError, OutputFolder, save_picture
 from edgeface.cli.quiet import without_remarks
@@ -148,7 +147,7 @@ def test_only_the_tasks_asked_for_are_shown(folder, capsys, scripted, tasks, the
 
 
 def test_the_tasks_of_the_command_line_are_those_of_the_analyser():
-    assert cli_module._TASKS == analyzer.TASKS
+    assert options._TASKS == analyzer.TASKS
 
 
 def test_a_quiet_run_says_nothing(folder, capsys, scripted):

@@ -1,0 +1,79 @@
+"""The options that several commands have, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "backend_option",
+    "bundle_option",
+    "max_faces_option",
+    "strict_option",
+    "tasks_option",
+    "threads_option",
+]
+
+_TASKS = ("landmarks", "parsing", "expression")
+_NO_TASK = ("none", "detection")
+
+
+def _chosen(_context: click.Context, _option: click.Parameter, named: Path | None) -> Path | None:
+    if named is None or str(named) != "store":
+        return named
+    from edgeface.store import chosen_path
+
+    return chosen_path(named)
+
+
+bundle_option = click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_chosen,
+    help="Models other than the built-in ones: a bundle file, not a link to one, or `store` for what "
+    "`edgeface models install` put there.",
+)
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."
+)
+
+max_faces_option = click.option(
+    "--max-faces", type=click.IntRange(1), metavar="N", help="Keep only the N largest faces."
+)
+
+backend_option = click.option(
+    "--backend",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What runs the models: a name that `edgeface devices` lists.",
+)
+
+strict_option = click.option(
+    "--strict", is_flag=True, help="Fail where a slower device would quietly stand in."
+)
+
+
+def _tasks(_ctx: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    names = [name.strip().lower() for name in value.split(",") if name.strip()]
+    for name in names:
+        if name not in (*_TASKS, *_NO_TASK):
+            raise click.BadParameter(
+                f"{name!r} is unknown; name some of {', '.join(_TASKS)}, separated by commas, "
+                "or none for boxes alone"
+            )
+    return tuple(task for task in _TASKS if task in names)
+
+
+def tasks_option(told: str) -> Callable[[Any], Any]:
+    """``--tasks``, with its own help: what a command finds them for."""
+    return click.option(
+        "--tasks", default=",".join(_TASKS), show_default=True, callback=_tasks, metavar="NAMES", help=told
+    )
