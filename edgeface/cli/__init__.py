@@ -1,4 +1,4 @@
-"""The command line: `edgeface analyze`, `models`, `devices`, `serve`, `bench` and `doctor`.
+"""The command line: `analyze`, `models`, `devices`, `serve`, `watch`, `bench`, `update` and `doctor`.
 
 This file declares the options and turns every way to end into an exit code; the commands load their parts
 when they run, so that `--help` is instant on the smallest board.
@@ -27,6 +27,8 @@ from edgeface.cli.options import (
 )
 from edgeface.cli.serve import serve_command
 from edgeface.cli.store import COMMANDS
+from edgeface.cli.update import update_group
+from edgeface.cli.watch import watch_command
 from edgeface.errors import ArgumentError, BundleError, DeviceError, EdgeFaceError
 
 if TYPE_CHECKING:
@@ -249,7 +251,9 @@ def _devices(as_json: bool, again: bool, threads: int, bundle: Path | None) -> i
 
 
 cli.add_command(serve_command)
+cli.add_command(watch_command)
 cli.add_command(bench_command)
+cli.add_command(update_group)
 cli.add_command(doctor_command)
 
 

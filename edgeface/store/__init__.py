@@ -38,6 +38,7 @@ from edgeface.store.errors import (
     StoreError,
     VersionError,
 )
+from edgeface.store.places import keys_path, store_path
 from edgeface.store.release import (
     Envelope,
     Release,
@@ -48,8 +49,8 @@ from edgeface.store.release import (
 )
 from edgeface.store.state import Failed, Slot, State, Trial
 from edgeface.store.storage import FileStorage, Storage
-from edgeface.store.store import Opened, Status, Store, Verdict, store_path
-from edgeface.store.trust import TrustedKeys, keys_path
+from edgeface.store.store import Opened, Status, Store, Verdict
+from edgeface.store.trust import TrustedKeys
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -23,15 +22,16 @@ from edgeface.store.errors import (
 )
 from edgeface.store.files import StoreFiles, slot_file
 from edgeface.store.health import check_health
+from edgeface.store.places import keys_path
 from edgeface.store.release import parse_envelope, time_text
 from edgeface.store.state import Slot, State
 from edgeface.store.storage import FileStorage, Storage, locked
-from edgeface.store.trust import TrustedKeys, keys_path
+from edgeface.store.trust import TrustedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Opened", "Status", "Store", "Verdict", "store_path"]
+__all__ = ["Opened", "Status", "Store", "Verdict"]
 
 _READS = 3  # an installer may replace a slot between the reading of the pointer and that of the slot
 
@@ -382,26 +382,6 @@ class Store:
         except (BundleError, StoreError) as error:
             return Verdict(name, False, str(error))
         return Verdict(name, True, f"the bytes are right; signed by {', '.join(signers)}")
-
-
-def store_path() -> Path:
-    """Where the store is: ``EDGEFACE_STORE``; else ``edgeface/store`` in ``XDG_DATA_HOME`` or ~/.local/share.
-
-    Raises:
-        StoreError: there is no home to hold one.
-    """
-    named = os.environ.get("EDGEFACE_STORE")
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_DATA_HOME")
-    if base and Path(base).is_absolute():  # the XDG specification tells to ignore a relative one
-        return Path(base, "edgeface", "store")
-    try:
-        return Path.home() / ".local" / "share" / "edgeface" / "store"
-    except RuntimeError as error:
-        raise StoreError(
-            "there is no home folder for the store; name a folder with EDGEFACE_STORE"
-        ) from error
 
 
 def _failures(state: State, slot: Slot) -> int:

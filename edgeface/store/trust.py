@@ -10,9 +10,7 @@ each a raw Ed25519 public key (RFC 8032), 32 bytes in hexadecimal.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,10 +21,11 @@ from edgeface.store.release import signed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from edgeface.store.release import Envelope
 
-__all__ = ["TrustedKeys", "keys_path"]
+__all__ = ["TrustedKeys"]
 
 _SCHEMA = "edgeface.keys/1"
 _MOST_BYTES = 64 << 10
@@ -117,8 +116,3 @@ class TrustedKeys:
                 "release again, or put the publisher's public keys onto this device"
             )
         return tuple(sorted(found))
-
-
-def keys_path() -> Path:
-    """Where the public keys are: ``EDGEFACE_KEYS``, or ``/etc/edgeface/keys.json``."""
-    return Path(os.environ.get("EDGEFACE_KEYS") or "/etc/edgeface/keys.json")

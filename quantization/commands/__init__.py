@@ -12,6 +12,7 @@ from .compare import compare
 from .data import label, shard, show_teachers, split
 from .export import calibrate, check, convert, pack, parity
 from .grade import evaluate, report, tables
+from .publish import publish
 from .train import distill, teach
 
 __all__ = ["main"]
@@ -23,6 +24,7 @@ _GROUPS = {
     "2. Training": (teach, distill, compare),
     "3. Files": (convert, calibrate, check, parity, pack),
     "4. Figures": (evaluate, report, tables),
+    "5. Devices": (publish,),
 }
 
 
