@@ -193,7 +193,7 @@ class Repository:
         """
         beside = path.with_name(f"{path.name}.release")
         if not beside.is_file():
-            raise PublishError(f"{beside}: there is no release beside the bundle; sign it (`pack --sign`)")
+            raise PublishError(f"{beside}: there is no release beside the bundle; sign it (`publish sign`)")
         data, envelope = path.read_bytes(), parse_envelope(beside.read_bytes())
         bundle = Bundle.from_bytes(data, source=str(path))
         check_content(envelope.release, data, bundle)
@@ -224,6 +224,7 @@ class Repository:
 
     def refresh(self) -> None:
         """Say again that this is the newest there is; needs the snapshot's and the timestamp's keys alone."""
+        self._signed(Timestamp)  # there must be one
         self._publish()
 
     def rotate(self, role: str) -> Path:

@@ -25,7 +25,7 @@ def publish() -> None:
 
     It is a folder for any static web server, or for a USB stick. Private keys are in --keys and never go to
     a device or a server; where EDGEFACE_KEY_PASSWORD is set, they are encrypted with it. In order: begin,
-    key, trust, pack --sign, add; then stage to reach more devices, and refresh every few weeks.
+    key, trust, sign, add; then stage to reach more devices, and refresh every few weeks.
     """
 
 
@@ -80,6 +80,23 @@ def _key(path: Path) -> None:
     try:
         click.echo(f"{path.stem.removeprefix('release-')}={make_key(path)}")
     except PublishError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@publish.command("sign")
+@click.argument("bundle", type=options.FILE)
+@click.option("--key", "owners", type=options.FILE, multiple=True, required=True, help="release-NAME.pem.")
+@click.option("--days", default=365, show_default=True, help="After which it is not installed any more.")
+@click.option("--board", "boards", multiple=True, help="Only boards of this name; again for more.")
+def _sign(bundle: Path, owners: tuple[Path, ...], days: int, boards: tuple[str, ...]) -> None:
+    """Say in BUNDLE.release what a BUNDLE is; who signs later is added to those who did."""
+    from edgeface import EdgeFaceError
+
+    from ..publish import PublishError, sign_release
+
+    try:
+        click.echo(sign_release(bundle, owners, days, boards))
+    except (PublishError, EdgeFaceError) as error:
         raise click.ClickException(str(error)) from error
 
 
