@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeface.camera.base import Mode
+from edgeface.camera.pace import Pace
 from edgeface.errors import ArgumentError, CameraError
 from edgeface.frame import Frame, read_image
 
@@ -27,7 +27,8 @@ class FolderCamera:
         path: the folder.
         rate: frames per second that the times of the frames pretend, or keep when ``live``.
         loop: begin again at the end; the times go on.
-        live: give each picture when its time has come, stamped with the monotonic clock.
+        live: give each picture when its time has come, stamped with the monotonic clock, as `Pace` does; and
+            name it without its folder, because what a camera shows goes to others.
 
     Raises:
         CameraError: there is no such folder, or no picture in it.
@@ -39,10 +40,10 @@ class FolderCamera:
     ) -> None:
         if not 0 < rate < 1e5:
             raise ArgumentError(f"rate must be frames per second above 0, not {rate!r}")
-        self.name, self.live, self.ended = str(path), live, False
+        self.name, self.live, self.ended = Path(path).absolute().name if live else str(path), live, False
         self.mode = Mode(rate=rate)
-        self._rate, self._loop, self._index = rate, loop, 0
-        self._start_ns = time.monotonic_ns() if live else 0
+        self._loop, self._index = loop, 0
+        self._pace = Pace(rate, live)
         try:
             found = [
                 item
@@ -50,10 +51,10 @@ class FolderCamera:
                 if item.suffix.lower() in _PICTURES and not item.name.startswith(".") and item.is_file()
             ]
         except OSError as error:
-            raise CameraError(f"{path}: cannot be read ({error.strerror}); give a folder") from error
+            raise CameraError(f"{self.name}: cannot be read ({error.strerror}); give a folder") from error
         self._paths = sorted(found, key=_natural)
         if not self._paths:
-            raise CameraError(f"{path}: no picture in this folder; JPEG, PNG, BMP and WebP are taken")
+            raise CameraError(f"{self.name}: no picture in this folder; JPEG, PNG, BMP and WebP are taken")
 
     def read(self) -> Frame | None:
         """Return the next picture; see `edgeface.camera.Camera`."""
@@ -62,11 +63,10 @@ class FolderCamera:
         if self.ended:
             return None
         path = self._paths[self._index % len(self._paths)]
-        at = self._start_ns + round(self._index / self._rate * 1e9)
+        at = self._pace.stamp(self._index)
         self._index += 1
-        if self.live:
-            time.sleep(max(0, at - time.monotonic_ns()) * 1e-9)
-        return replace(read_image(path), timestamp_ns=at)
+        frame = read_image(path)
+        return replace(frame, timestamp_ns=at, source=path.name if self.live else frame.source)
 
     def close(self) -> None:
         """End it."""

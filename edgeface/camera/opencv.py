@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from edgeface.camera.base import Mode
+from edgeface.camera.pace import Pace
 from edgeface.errors import CameraError, FrameError
 from edgeface.frame import Frame, ImageLimits
 
@@ -172,8 +173,9 @@ class VideoFile(_Capture):
     Args:
         path: the file.
         loop: begin again at the end; the times go on.
-        live: give each frame when its time has come, as a camera would, stamped with the monotonic clock;
-            otherwise at once, stamped with the time in the film.
+        live: give each frame when its time has come, as a camera would, stamped with the monotonic clock as
+            `Pace` does; otherwise at once, stamped with the time in the film. A live film is named without
+            its folder, because what a camera shows goes to others.
         limits: the largest pictures that are taken.
 
     Raises:
@@ -190,15 +192,16 @@ class VideoFile(_Capture):
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         self._path, self._loop, self.live = Path(path), loop, live
         self._index = self._since_start = 0
-        self._start_ns = time.monotonic_ns() if live else 0
+        shown = self._path.name if live else str(self._path)
         if not self._path.is_file():
             self.ended = True
-            raise CameraError(f"{self._path}: there is no such file; check the path")
+            raise CameraError(f"{shown}: there is no such file; check the path")
         capture = self._opened()
         mend = "is it a video, is it complete, and does it play elsewhere?"
-        super().__init__(str(self._path), capture, mend, "resize the video", limits)
+        super().__init__(shown, capture, mend, "resize the video", limits)
         self.rate = self.mode.rate or _USUAL_RATE
         """Frames per second that the times follow."""
+        self._pace = Pace(self.rate, live)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.count = int(count) if math.isfinite(count) and 0 < count < 1e9 else None
         """How many frames the file announces; None if it does not."""
@@ -221,13 +224,10 @@ class VideoFile(_Capture):
             self._complain()
             return None
         # Counted, because the times in films with odd codecs stand still or jump.
-        at = self._start_ns + round(self._index / self.rate * 1e9)
-        source = f"{self.name}#{self._since_start}"
+        frame = Frame(rgb, self._pace.stamp(self._index), f"{self.name}#{self._since_start}")
         self._index += 1
         self._since_start += 1
-        if self.live:
-            time.sleep(max(0, at - time.monotonic_ns()) * 1e-9)
-        return Frame(rgb, at, source)
+        return frame
 
     def _complain(self) -> None:
         """Raise if this is not where the film should end."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 
 from edgeface.camera.base import Mode
+from edgeface.camera.pace import Pace
 from edgeface.errors import ArgumentError
 from edgeface.frame import Frame
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Actor", "Place", "SyntheticCamera", "orbit"]
+__all__ = ["Actor", "Place", "SyntheticCamera", "orbit", "visits"]
+
+_WALL = (92, 104, 118)
+_VISIT = 12.0  # seconds from one visit to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,36 @@ def orbit(
     return path
 
 
+def visits(photo: NDArray[np.uint8], rate: float = 20.0, live: bool = False) -> SyntheticCamera:
+    """Return a camera before which somebody comes, stays and goes, again and again: a demo without a camera.
+
+    Of every twelve seconds the photo is absent for one, comes near for four, stays for three, goes for three
+    and is absent again.
+
+    Args:
+        photo: uint8 [H, W, 3], with a face in its upper half.
+        rate: frames per second, of 640 x 480 pixels.
+        live: as of `SyntheticCamera`.
+    """
+    height, width = photo.shape[:2]
+    edge = 1 + min(height, width) // 16
+    alpha = np.zeros((height, width), np.uint8)
+    alpha[edge : height - edge, edge : width - edge] = 255
+    rgba = np.dstack([photo, cv2.blur(alpha, (edge, edge), borderType=cv2.BORDER_CONSTANT)])
+
+    def path(seconds: float) -> Place | None:
+        since = seconds % _VISIT
+        near = float(np.interp(since, (1, 5, 8, 11), (0, 1, 1, 0)))
+        if not 1 < since < 11:
+            return None
+        scale = (0.45 + 1.05 * near) * 480 / height
+        top = 100 - 95 * near
+        return Place(320 + 24 * math.sin(seconds), top + scale * height / 2, scale)
+
+    wall = np.full((480, 640, 3), _WALL, np.uint8)
+    return SyntheticCamera([Actor(rgba, path)], wall, rate=rate, live=live)
+
+
 class SyntheticCamera:
     """Composes its frames; the same arguments give the same pixels.
 
@@ -77,8 +110,8 @@ class SyntheticCamera:
         rate: frames per second.
         count: frames until it ends; None: for ever.
         noise: standard deviation of the sensor's noise, grey levels.
-        live: give each frame when its time has come, stamped with the monotonic clock; otherwise at once,
-            stamped from 0.
+        live: give each frame when its time has come, stamped with the monotonic clock as `Pace` does;
+            otherwise at once, stamped from 0.
         seed: of the noise.
 
     Raises:
@@ -104,11 +137,11 @@ class SyntheticCamera:
         self.name, self.live, self.ended = "synthetic", live, False
         height, width = self._background.shape[:2]
         self.mode = Mode(width, height, rate)
-        self._actors, self._rate, self._count, self._noise = tuple(actors), rate, count, noise
+        self._actors, self._count, self._noise = tuple(actors), count, noise
         self._rng = np.random.default_rng(seed)
         self._strip: NDArray[np.int16] | None = None
         self._index = 0
-        self._start_ns = time.monotonic_ns() if live else 0
+        self._pace = Pace(rate, live)
 
     def read(self) -> Frame | None:
         """Return the next frame; see `edgeface.camera.Camera`."""
@@ -116,12 +149,10 @@ class SyntheticCamera:
             self.ended = True
         if self.ended:
             return None
-        seconds = self._index / self._rate
-        at = self._start_ns + round(seconds * 1e9)
+        # A live scene goes on while nobody looks.
+        picture = self._composed(self._pace.due(self._index) / 1e9)
+        at = self._pace.stamp(self._index)
         self._index += 1
-        picture = self._composed(seconds)
-        if self.live:
-            time.sleep(max(0, at - time.monotonic_ns()) * 1e-9)
         return Frame(picture, at, self.name)
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ import click
 
 from edgeface.bundle import Bundle
 from edgeface.cache import cache_folder
-from edgeface.choice import choose, device_name
+from edgeface.choice import NoBackendError, choose, device_name
 from edgeface.cli.inputs import printable
 from edgeface.cli.quiet import without_remarks
+from edgeface.errors import DeviceError
 from edgeface.golden import golden_input
 
 if TYPE_CHECKING:
@@ -23,18 +24,33 @@ __all__ = ["show", "survey"]
 
 
 def show(path: Path | None, as_json: bool, again: bool, threads: int) -> None:
-    """Tell what is present and what is chosen for the models of a bundle (None: the built-in one)."""
+    """Tell what is present and what is chosen for the models of a bundle (None: the built-in one).
+
+    Raises:
+        BundleError: the bundle is damaged.
+        DeviceError: nothing here runs the models; what each backend lacks has been told then.
+    """
     bundle = Bundle.builtin() if path is None else Bundle.load(path)
     with without_remarks():
         told = survey(bundle, threads, again)
     if as_json:
         click.echo(json.dumps(told, indent=2, allow_nan=False))
-        return
+    else:
+        _print(told)
+    if told["chosen"] is None:
+        raise DeviceError(
+            f"no backend here runs the models of bundle {bundle.source}; mend one of those above"
+        )
+
+
+def _print(told: dict[str, Any]) -> None:
     click.echo(printable(told["device"]))
     rows = [["backend", "ms", ""], *([c["name"], _cell(c), c["verdict"]] for c in told["candidates"])]
     wide = max(len(row[0]) for row in rows)
     for name, milliseconds, verdict in rows:
         click.echo(f"{printable(name).ljust(wide)}  {milliseconds:>8}  {printable(verdict)}".rstrip())
+    if told["chosen"] is None:
+        return
     spare = f", with {told['spare']} behind it" if told["spare"] else ""
     remembered = " (remembered; --again measures anew)" if told["remembered"] else ""
     click.echo(f"chosen: {printable(told['chosen'])}{spare}: {printable(told['why'])}{remembered}")
@@ -45,25 +61,35 @@ def show(path: Path | None, as_json: bool, again: bool, threads: int) -> None:
 def survey(bundle: Bundle, threads: int, again: bool) -> dict[str, Any]:
     """What is here, in the form that ``--json`` prints (``edgeface.devices/1``).
 
-    Every model has run once when this returns: ``ran`` is what happened, not what was planned.
-
-    Raises:
-        DeviceError: nothing here opens the models.
+    Every model has run once when this returns: ``ran`` is what happened, not what was planned. Where nothing
+    here runs the models, ``chosen`` is None.
     """
-    specs = tuple(bundle.models.values())
-    choice = choose(specs, bundle, threads, again=again, survey=True)
     folder = cache_folder()
-    return {
+    found = {
         "schema": "edgeface.devices/1",
         "device": device_name(),
         "bundle": bundle.digest,
         "threads": threads,
-        "candidates": [_plain(candidate, choice) for candidate in choice.candidates],
+        "cache": None if folder is None else str(folder),
+    }
+    try:
+        choice = choose(tuple(bundle.models.values()), bundle, threads, again=again, survey=True)
+    except NoBackendError as error:
+        candidates = [_plain(candidate, "") for candidate in error.candidates]
+        nothing: dict[str, Any] = {
+            "chosen": None,
+            "why": str(error),
+            "spare": None,
+            "remembered": False,
+            "ran": {},
+        }
+        return found | {"candidates": candidates} | nothing
+    return found | {
+        "candidates": [_plain(candidate, choice.backend.name) for candidate in choice.candidates],
         "chosen": choice.backend.name,
         "why": choice.reason,
         "spare": None if choice.spare is None else choice.spare.name,
         "remembered": choice.remembered,
-        "cache": None if folder is None else str(folder),
         "ran": _ran(choice, bundle, threads),
     }
 
@@ -80,8 +106,8 @@ def _ran(choice: Choice, bundle: Bundle, threads: int) -> dict[str, Any]:
     return told
 
 
-def _plain(candidate: Candidate, choice: Choice) -> dict[str, Any]:
-    chosen = choice.backend.name in (candidate.name, f"isolated:{candidate.name}")
+def _plain(candidate: Candidate, taken: str) -> dict[str, Any]:
+    chosen = taken in (candidate.name, f"isolated:{candidate.name}")
     verdict = candidate.verdict or ("is present and opens the models" if candidate.usable else "")
     return {
         "name": candidate.name,

@@ -14,6 +14,7 @@ __all__ = [
     "backend_option",
     "bundle_option",
     "max_faces_option",
+    "service_bundle_option",
     "strict_option",
     "tasks_option",
     "threads_option",
@@ -31,14 +32,20 @@ def _chosen(_context: click.Context, _option: click.Parameter, named: Path | Non
     return chosen_path(named)
 
 
-bundle_option = click.option(
-    "--bundle",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    callback=_chosen,
-    help="Models other than the built-in ones: a bundle file, not a link to one, or `store` for what "
-    "`edgeface models install` put there.",
-)
+def _bundle(callback: Callable[..., Any] | None) -> Callable[[Any], Any]:
+    return click.option(
+        "--bundle",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        callback=callback,
+        help="Models other than the built-in ones: a bundle file, not a link to one, or `store` for what "
+        "`edgeface models install` put there.",
+    )
+
+
+bundle_option = _bundle(_chosen)
+service_bundle_option = _bundle(None)
+"""For what confirms that the store's models work, and so needs to know that they are the store's."""
 
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."

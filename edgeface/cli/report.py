@@ -57,12 +57,14 @@ class Tally:
     videos: int = 0
     frames: int = 0
     faces: int = 0
+    degraded: int = 0
     milliseconds: list[float] = field(default_factory=list)
 
     def add(self, result: FrameResult) -> None:
         """Count one picture or frame."""
         self.frames += 1
         self.faces += len(result.faces)
+        self.degraded += result.degraded
         self.milliseconds.append(result.timings.get("total", 0) / 1e6)
 
     def line(self) -> str:
@@ -74,6 +76,8 @@ class Tally:
         if self.milliseconds:
             middle = sorted(self.milliseconds)[len(self.milliseconds) // 2]
             parts.append(f"median {middle:.1f} ms each")
+        if self.degraded:
+            parts.append(f"in {self.degraded} of {self.frames} the CPU stood in for the lost accelerator")
         return ", ".join(parts)
 
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeface.cli.inputs import printable
 from edgeface.cli.options import (
     backend_option,
-    bundle_option,
     max_faces_option,
+    service_bundle_option,
     strict_option,
     tasks_option,
     threads_option,
 )
-from edgeface.errors import ArgumentError, ServiceError
+from edgeface.cli.outlets import mqtt_target, outlet_options, secret
+from edgeface.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from edgeface.store import Running
 
 __all__ = ["serve_command"]
 
 _VARIABLE = "EDGEFACE_TOKEN"
-_LONGEST = 1024  # bytes of a token's file
 
 _EPILOG = """\b
 Exit codes:
@@ -44,8 +47,9 @@ Exit codes:
     "cameras",
     multiple=True,
     metavar="SOURCE",
-    help="A camera that may be chosen: 0, /dev/video0, picamera, rtsp://..., a film, a folder. The first is "
-    "started. May be repeated; without it, the USB cameras that are found are offered and none is started.",
+    help="A camera that may be chosen: 0, /dev/video0, picamera, rtsp://..., a film, a folder; "
+    "synthetic:PHOTO to try it without one. The first is started. May be repeated; without it, the USB "
+    "cameras that are found are offered and none is started.",
 )
 @tasks_option("What to find in each face until the page chooses; none for boxes alone.")
 @click.option(
@@ -69,36 +73,46 @@ Exit codes:
     "--certificate", type=click.Path(), metavar="FILE", help="Speak HTTPS with this certificate (PEM)."
 )
 @click.option("--key", type=click.Path(), metavar="FILE", help="The certificate's key (PEM).")
+@outlet_options
 @max_faces_option
 @threads_option
 @backend_option
 @strict_option
-@bundle_option
+@service_bundle_option
 def serve_command(
+    *,
     cameras: tuple[str, ...],
     token_file: Path | None,
     host: str,
     certificate: str | None,
     key: str | None,
+    mqtt: str | None,
+    mqtt_password_file: Path | None,
+    mqtt_ca: str | None,
+    bundle: Path | None,
     **options: Any,
 ) -> int:
     """Serve one camera, its faces and a page to this machine, or with a token to others.
 
     The page shows the camera with its faces, takes photos and the visitor's own webcam. Programs use POST
-    /analyze, /events, the WebSocket /ws and /metrics; /openapi.json describes all of it. Nothing is stored
-    and nothing is sent anywhere by itself.
+    /analyze, /events, the WebSocket /ws and /metrics; /openapi.json describes all of it. Nothing is stored,
+    and nothing is sent anywhere by itself unless --mqtt or --pipe says where.
     """
     if (certificate is None) != (key is None):
         raise ArgumentError("--certificate and --key go together; give both or none")
+    target = mqtt_target(mqtt, mqtt_password_file, mqtt_ca)
     from edgeface import __version__
     from edgeface.service import ServiceSettings, found_cameras, named_camera, serve
     from edgeface.service.settings import is_loopback
 
     offers = [named_camera(source) for source in cameras]
+    models = _models() if str(bundle) == "store" else None
     settings = ServiceSettings(
         host=host,
         token=_token(token_file, needed=not is_loopback(host)),
         certificate=None if certificate is None or key is None else (certificate, key),
+        mqtt=target,
+        bundle=bundle if models is None else models.opened.bundle,
         version=__version__,
         **options,
     )
@@ -107,21 +121,25 @@ def serve_command(
         offers or found_cameras(),
         start=offers[0].key if offers else None,
         say=lambda text: click.echo(printable(text), err=True),
+        models=models,
     )
     return 0
 
 
+def _models() -> Running:
+    """The models of the store, which may be on trial: this start counts."""
+    from edgeface.store import Running, Store, store_path
+
+    models = Running(Store.at(store_path()))
+    if models.opened.trouble:
+        click.echo(printable(f"edgeface: {models.opened.trouble}"), err=True)
+    return models
+
+
 def _token(file: Path | None, *, needed: bool) -> str:
-    """Read the token. It is no option: every user of a machine can read the options of its programs."""
+    """Read the token, or make one where it is needed."""
     if file is not None:
-        try:
-            with file.open("rb") as stream:
-                token = stream.read(_LONGEST).decode("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ServiceError(f"{file}: no token can be read there; write one in ASCII letters") from error
-        if not token:
-            raise ServiceError(f"{file}: is empty; write the token into it")
-        return token
+        return secret(file, "token")
     token = os.environ.get(_VARIABLE, "").strip()
     if not token and needed:
         import secrets

@@ -6,18 +6,16 @@ read the machine's files and look around in its network.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeface.camera import Mode, VideoFile, open_camera
-from edgeface.camera.folder import FolderCamera
+from edgeface.camera import Mode, open_camera
 from edgeface.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from edgeface.camera import Camera
@@ -52,8 +50,8 @@ class Offer:
             )
 
 
-def named_camera(source: str, mode: Mode = _ANY) -> Offer:
-    """Offer what `edgeface.open_camera` opens; a film or folder plays again and again, in its own time.
+def named_camera(source: str, mode: Mode = _ANY, *, loop: bool = True) -> Offer:
+    """Offer what `edgeface.open_camera` opens, live; a film or folder begins again at its end, or does not.
 
     The title leaves out the folder of a file and the password and path of an address.
     """
@@ -65,11 +63,8 @@ def named_camera(source: str, mode: Mode = _ANY) -> Offer:
         # The device itself: `--camera 0` and a camera that was found are then the same one.
         key = f"/dev/video{source}" if source.isdecimal() else source
         return Offer(key, _title(key), partial(open_camera, source, mode, wait=True))
-    path = Path(source)
-    kind = FolderCamera if path.is_dir() else VideoFile
-    opener: Callable[[], Camera] = partial(kind, path, loop=True, live=True)
-    key = path.name[-_LONGEST:]
-    return Offer(key, key, partial(_playing, opener))
+    key = "synthetic" if source.startswith("synthetic:") else Path(source).absolute().name[-_LONGEST:]
+    return Offer(key, key, partial(open_camera, source, mode, loop=loop, live=True))
 
 
 def found_cameras(mode: Mode = _ANY) -> list[Offer]:
@@ -94,12 +89,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-@contextlib.contextmanager
-def _playing(opener: Callable[[], Camera]) -> Iterator[Camera]:
-    camera = opener()
-    try:
-        yield camera
-    finally:
-        camera.close()

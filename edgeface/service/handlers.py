@@ -165,6 +165,7 @@ class Handlers:
             "all_tasks": list(TASKS),
             "temperature_c": machine.temperature(),
             "viewers": kiosk.viewers,
+            "outlets": {outlet.kind: outlet.open for outlet in kiosk.outlets},
             "max_body": kiosk.settings.limits.body,
             "max_pixels": kiosk.settings.limits.pixels,
             "palette": {"celebamask19": [list(colour) for colour in parsing_scheme("celebamask19").colours]},
@@ -198,6 +199,9 @@ class Handlers:
         yield "edgeface_faces", "gauge", "Faces in the newest frame.", {}, len(faces)
         yield "edgeface_viewers", "gauge", "Streams that are open.", {}, kiosk.viewers
         yield "edgeface_connections", "gauge", "Connections that are open.", {}, len(kiosk.connections)
+        for outlet in kiosk.outlets:
+            to = {"to": outlet.kind}
+            yield "edgeface_outlet_open", "gauge", "Somebody takes the results that leave.", to, outlet.open
         degrees = machine.temperature()
         if degrees is not None:
             yield "edgeface_temperature_celsius", "gauge", "The hottest part of the machine.", {}, degrees

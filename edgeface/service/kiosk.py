@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from edgeface.bundle import Bundle
 from edgeface.frame import ImageLimits, decode_image
 from edgeface.service.access import Access
 from edgeface.service.bodies import Bodies, RequestError
-from edgeface.service.live import Live, analyzer_of
+from edgeface.service.live import Live, analyzer_of, bundle_of
 from edgeface.service.metrics import Metrics
 from edgeface.service.privacy import counts_of
 from edgeface.tracking import FaceTracker
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from edgeface.frame import Frame
     from edgeface.results import FrameResult
     from edgeface.service.cameras import Offer
+    from edgeface.service.outlet import Outlet
     from edgeface.service.settings import ServiceSettings
     from edgeface.tracks import TrackResult
 
@@ -44,13 +44,12 @@ class Kiosk:
 
     def __init__(self, settings: ServiceSettings, offers: Sequence[Offer]) -> None:
         self.settings, self.metrics = settings, Metrics()
-        bundle = settings.bundle
-        if bundle is None:
-            bundle = Bundle.builtin()
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+        self.bundle = bundle_of(settings)
         self.live = Live(offers, self.bundle, settings, self.metrics)
         self.access = Access(settings)
         self.bodies = Bodies(settings.limits)
+        self.outlets: list[Outlet] = []
+        """Where results go by themselves; closed with the kiosk."""
         self.viewers = 0
         """Streams that are open."""
         # Not the live view's own: a large photo must not hold up the camera.
@@ -99,8 +98,10 @@ class Kiosk:
         return FaceTracker(self._still)
 
     def close(self) -> None:
-        """Close camera and models; waits for the frames in progress."""
+        """Close camera, outlets and models; waits for the frames in progress."""
         self.live.stop()
+        for outlet in self.outlets:
+            outlet.close()
         self._still.close()
 
     async def _in_turn(self, data: bytes, tracker: FaceTracker | None) -> FrameResult | TrackResult:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeface.analyzer import TASKS, FaceAnalyzer
-from edgeface.errors import ArgumentError, EdgeFaceError, ServiceError
+from edgeface.bundle import Bundle
+from edgeface.errors import ArgumentError, CameraError, EdgeFaceError, ServiceError
 from edgeface.known import TrackSettings
 from edgeface.service.privacy import CoverMemory, Witness
 from edgeface.service.shot import Seen, Shot
@@ -23,7 +24,6 @@ from edgeface.tracking import FaceTracker
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edgeface.bundle import Bundle
     from edgeface.camera import Camera
     from edgeface.frame import Frame
     from edgeface.service.cameras import Offer
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from edgeface.stream import Moment
     from edgeface.tracks import TrackEvent
 
-__all__ = ["Live", "analyzer_of"]
+__all__ = ["Live", "analyzer_of", "bundle_of"]
 
 _LATELY = 2.0  # seconds over which frames per second are counted
 _EVENTS = 256  # that viewers may catch up with
@@ -74,7 +74,7 @@ class Live:
         self._bundle, self._settings, self._metrics = bundle, settings, metrics
         self._lock = threading.Lock()
         self._run: _Run | None = None
-        self._fault = ""
+        self._fault, self._broken = "", False
         self._number = 0
         self._newest: Shot | None = None
         self._stamps: deque[float] = deque()
@@ -83,6 +83,7 @@ class Live:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
         self._ended = False
+        self._listeners: list[Callable[[Shot], None]] = []
 
     def bind(self) -> None:
         """Tell news to the running event loop from now on."""
@@ -106,7 +107,7 @@ class Live:
             if self._ended:
                 raise ServiceError("the service is shutting down; start it again")
             self._halt()
-            self._fault = ""
+            self._fault, self._broken = "", False
             with contextlib.ExitStack() as stack:
                 analyzer = stack.enter_context(analyzer_of(self._settings, self._bundle, chosen))
                 camera = stack.enter_context(offer.open())
@@ -119,12 +120,26 @@ class Live:
         """Close the camera, if one is on; returns when its thread has ended."""
         with self._lock:
             self._halt()
-            self._fault = ""
+            self._fault, self._broken = "", False
 
     def end(self) -> None:
         """Let every viewer go and take no new one: the service is shutting down. `stop` closes the camera."""
         self._ended = True
         self._news.set()
+
+    def listen(self, listener: Callable[[Shot], None]) -> None:
+        """Hand every shot to a listener, in the thread of the camera: it must not take any time."""
+        self._listeners.append(listener)
+
+    @property
+    def running(self) -> bool:
+        """A camera is on."""
+        return self._run is not None
+
+    @property
+    def broken(self) -> bool:
+        """The camera's thread ended by itself, and not for its camera: a restart may help."""
+        return self._broken
 
     @property
     def newest(self) -> Shot | None:
@@ -165,7 +180,7 @@ class Live:
         health = None if run is None else getattr(run.camera, "health", None)
         ages = sorted(self._ages)
         return {
-            "running": run is not None,
+            "running": self.running,
             "camera": None if run is None else run.offer.key,
             "lost": "" if health is None else health.lost,
             "losses": 0 if health is None else health.losses,
@@ -204,7 +219,7 @@ class Live:
                     elif run.camera.ended:
                         break
         except EdgeFaceError as error:
-            self._fault = str(error)
+            self._fault, self._broken = str(error), not isinstance(error, CameraError)
         finally:
             # It ended by itself: nothing is on any more, and an old picture is no live one.
             if self._run is run and not run.over.is_set():
@@ -228,6 +243,8 @@ class Live:
         shot = Shot(self._number, moment, self._settings.privacy, self._rate(now))
         if not run.over.is_set():
             self._newest = shot
+            for listener in self._listeners:
+                listener(shot)
             if self._loop is not None and not self._ended:
                 # The loop may have been closed a moment ago; then there is nobody to tell.
                 with contextlib.suppress(RuntimeError):
@@ -242,6 +259,18 @@ class Live:
     def _rate(self, now: float) -> float:
         stamps = [stamp for stamp in list(self._stamps) if stamp >= now - _LATELY]
         return (len(stamps) - 1) / (stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
+
+
+def bundle_of(settings: ServiceSettings) -> Bundle:
+    """Return the models that the settings name.
+
+    Raises:
+        BundleError: the bundle is damaged or foreign.
+    """
+    bundle = settings.bundle
+    if bundle is None:
+        return Bundle.builtin()
+    return bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
 
 
 def analyzer_of(settings: ServiceSettings, bundle: Bundle, tasks: Sequence[str]) -> FaceAnalyzer:

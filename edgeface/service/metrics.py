@@ -92,6 +92,8 @@ _HELP = {
     "faces_appeared": "Faces that came and stayed long enough to be no flicker.",
     "faces_disappeared": "Faces that had appeared and went.",
     "pictures": "Pictures that clients sent and that were analysed.",
+    "results_written": "Results that left by themselves, by way.",
+    "results_skipped": "Results that a newer one replaced before the way was free, by way.",
     "requests": "HTTP requests by route and status.",
     "refused": "Requests that were refused, by reason.",
 }

@@ -10,7 +10,8 @@ __all__ = ["document", "frame_schema"]
 
 _ABOUT = """\
 Faces of one camera, and of pictures that are sent: boxes, 68 landmarks, a parsing map and an expression each.
-Everything runs on the device; nothing is stored and nothing is sent anywhere.
+Everything runs on the device; nothing is stored, and nothing is sent anywhere unless whoever started the
+service named an MQTT broker.
 
 WebSockets, which OpenAPI cannot describe: `/ws` sends each result as text, the same JSON as `/events`;
 `/ws?frames=1` sends bytes, which are the length of the JSON (4 bytes, big-endian), the JSON and a JPEG, and
@@ -75,6 +76,11 @@ _STATE = {
         "latency_ms": {"type": "object"},
         "dropped": {"type": "integer"},
         "temperature_c": {"type": ["number", "null"]},
+        "outlets": {
+            "type": "object",
+            "description": "Where results go by themselves, and whether somebody takes them there.",
+            "additionalProperties": {"type": "boolean"},
+        },
     },
 }
 _CHOICE = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgeface.errors import EdgeFaceError, ServiceError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgeface.service.cameras import Offer
     from edgeface.service.connections import StoppableServer
     from edgeface.service.settings import ServiceSettings
+    from edgeface.store import Running
 
 __all__ = ["serve"]
 
@@ -32,6 +34,7 @@ def serve(
     start: str | None = None,
     say: Callable[[str], None] | None = None,
     ready: Callable[[StoppableServer, str], None] | None = None,
+    models: Running | None = None,
 ) -> None:
     """Serve until Ctrl-C, SIGTERM, or until `ready`'s server was told ``should_exit = True``.
 
@@ -42,9 +45,12 @@ def serve(
             another.
         say: told what the operator should know: the address, the token, and who can reach the service.
         ready: called with the server and its address when it listens.
+        models: where the settings' bundle is from, if that is the store: it is confirmed when frames come
+            through it, and the service ends when the store points at another.
 
     Raises:
-        ServiceError: the extra `serve` is not installed, or the address cannot be had.
+        ServiceError: the extra `serve`, or for MQTT `mqtt`, is not installed; the address cannot be had, or
+            the pipe cannot be made.
         BundleError: the models are damaged or missing.
         DeviceError: no backend opens the models.
         ArgumentError: a setting is one that the analyzer refuses.
@@ -56,6 +62,8 @@ def serve(
         from edgeface.service.app import application
         from edgeface.service.connections import StoppableServer
         from edgeface.service.kiosk import Kiosk
+        from edgeface.service.outlet import Outlet, writers_of
+        from edgeface.service.supervisor import Supervisor
     except ImportError as error:
         raise ServiceError(
             f"the service needs {error.name}, which is not installed: pip install 'edgeface[serve]'"
@@ -67,6 +75,8 @@ def serve(
     with _listening(settings) as listener:
         kiosk = Kiosk(settings, offers)
         try:
+            for writer in writers_of(settings, tell):
+                kiosk.outlets.append(Outlet(kiosk.live, writer, kiosk.metrics))
             server = StoppableServer(_config(application(kiosk), settings), kiosk.live.end)
             kiosk.connections = server.server_state.connections
             address = _address(settings, listener)
@@ -75,7 +85,8 @@ def serve(
                 _tell(settings, address, tell)
                 if ready is not None:
                     ready(server, address)
-                server.run(sockets=[listener])
+                with Supervisor(kiosk.live, models, partial(setattr, server, "should_exit", True)):
+                    server.run(sockets=[listener])
         finally:
             kiosk.live.end()
             kiosk.close()
@@ -172,7 +183,9 @@ def _tell(settings: ServiceSettings, address: str, say: Callable[[str], None]) -
         said = "" if settings.certificate else " It is not encrypted: others on the way can read it."
         say(f"Everybody in this network can reach it; whoever has the token may look and choose.{said}")
     kinds = {
-        "off": "Nothing is stored, nothing is sent anywhere.",
+        "off": "Nothing is stored, nothing is sent anywhere."
+        if settings.mqtt is None
+        else "Nothing is stored, and nothing but these results is sent anywhere.",
         "blur": "Faces are blurred in every picture that is shown.",
         "mask": "Faces are painted over in every picture that is shown.",
         "counts": "Only counts and events leave it; no picture, no face.",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import os
 
     from edgeface.bundle import Bundle
+    from edgeface.service.mqtt import MqttTarget
 
 __all__ = ["PRIVACY", "Limits", "ServiceSettings", "is_loopback"]
 
@@ -88,6 +89,8 @@ class ServiceSettings:
         bundle: The models; None: the built-in ones.
         certificate: PEM files of a certificate and its key: the service then speaks HTTPS. Only so does a
             browser on another machine hand out its camera.
+        mqtt: The broker that results are sent to; None: to none.
+        pipe: The named pipe that results are written to; None: to none.
         version: What `/metrics` and the OpenAPI document call the version.
         limits: How much is too much.
 
@@ -108,6 +111,8 @@ class ServiceSettings:
     strict: bool = False
     bundle: Bundle | str | os.PathLike[str] | None = None
     certificate: tuple[str, str] | None = None
+    mqtt: MqttTarget | None = None
+    pipe: str | os.PathLike[str] | None = None
     version: str = ""
     limits: Limits = _LIMITS
 

@@ -60,14 +60,7 @@ class Shot:
         """Return the result as `analyze --json` writes it, with "stream"; in private, counts and events."""
         result, moment = self.moment.result.result, self.moment
         said = counts_of(result) if self._privacy == "counts" else result.to_dict()
-        said["stream"] = {
-            "number": self.number,
-            "age_ns": moment.age_ns,
-            "took_ns": moment.took_ns,
-            "dropped": moment.dropped,
-            "dropped_total": moment.dropped_total,
-            "fps": round(self.rate, 2),
-        }
+        said["stream"] = {"number": self.number, **moment.to_dict(), "fps": round(self.rate, 2)}
         return said
 
     def text(self, missed: Sequence[TrackEvent] = ()) -> str:

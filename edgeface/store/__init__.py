@@ -47,6 +47,7 @@ from edgeface.store.release import (
     encode_statement,
     signed_bytes,
 )
+from edgeface.store.running import Running
 from edgeface.store.state import Failed, Slot, State, Trial
 from edgeface.store.storage import FileStorage, Storage
 from edgeface.store.store import Opened, Status, Store, Verdict
@@ -67,6 +68,7 @@ __all__ = [
     "Opened",
     "RefusedError",
     "Release",
+    "Running",
     "Signature",
     "SignatureError",
     "Slot",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_who_answers_wrongly_is_told(
     assert main([*ARGUMENTS, "--again"]) == 0
     chosen = "chosen: litert: every other backend that is present was refused"
     assert f"{chosen}\n" in capsys.readouterr().out
-    monkeypatch.setattr(choice, "_measured", None)
+    monkeypatch.setattr(choice, "measure", None)
     assert told(capsys)["remembered"]
     assert main(ARGUMENTS) == 0
     assert f"{chosen} (remembered; --again measures anew)\n" in capsys.readouterr().out
@@ -72,12 +73,30 @@ def test_an_isolated_choice_shows_its_spare(
     faulty.installed(tmp_path, monkeypatch)
     monkeypatch.setenv("EDGEFACE_FAULTY", "honest")
     quick = {name: choice.Candidate(name, True, s, "fine") for name, s in (("litert", 1.0), ("faulty", 0.1))}
-    monkeypatch.setattr(choice, "_measured", lambda *_: quick)
+    monkeypatch.setattr(choice, "measure", lambda *_: quick)
     assert main(ARGUMENTS) == 0
     text = capsys.readouterr().out
     assert "chosen: isolated:faulty, with litert behind it: it is the fastest" in text
     assert "landmarks: isolated:faulty, no delegate, int8, 1 thread" in text
     assert "100.0  fine" in text
+
+
+def test_where_nothing_runs_the_models_everything_is_told_all_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ai_edge_litert", "tflite_runtime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(ARGUMENTS) == 4
+    out, err = capsys.readouterr()
+    assert "\nlitert                   LiteRT is not installed; run: pip install ai-edge-litert" in out
+    assert "\nedgetpu " in out
+    assert "chosen" not in out
+    assert f"no backend here runs the models of bundle {TINY}" in err
+    assert main([*ARGUMENTS, "--json"]) == 4
+    found = json.loads(capsys.readouterr().out)
+    assert (found["chosen"], found["spare"], found["ran"]) == (None, None, {})
+    assert not any(candidate["usable"] for candidate in found["candidates"])
+    assert "LiteRT is not installed" in found["why"]
 
 
 def test_a_bundle_that_cannot_be_read_is_told(capsys: pytest.CaptureFixture[str]) -> None:

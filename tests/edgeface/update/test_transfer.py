@@ -15,8 +15,7 @@ import pytest
 from edgeface.store import store_path
 from edgeface.update import UnreachableError, UntrustedError
 from edgeface.update.fetcher import Limits
-
-from .rig import QUICK, Publisher, device, runs, served
+from tests.edgeface.update.rig import QUICK, Publisher, device, runs, served
 
 _LARGE = 600_000
 

@@ -15,8 +15,7 @@ import pytest
 from edgeface.store import SignatureError
 from edgeface.update import UnreachableError, UntrustedError
 from quantization.publish import PublishError, make_key
-
-from .rig import Publisher, device, runs
+from tests.edgeface.update.rig import Publisher, device, runs
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from edgeface.store.storage import FileStorage, locked
 from edgeface.update import Settings, SettingsError, UnreachableError, UntrustedError
 from edgeface.update.offers import seat
 from tests.edgeface.store import rig
-
-from .rig import Publisher, device, runs, served, store
+from tests.edgeface.update.rig import Publisher, device, runs, served, store
 
 
 @pytest.fixture
