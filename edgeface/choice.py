@@ -1,9 +1,8 @@
 """Which backend runs the models, why, and what stands in when it fails.
 
 Where LiteRT alone opens the models, which is the case on most machines, it is taken: nothing is measured and
-nothing remembered. Else each backend, also one that is alone, runs a known question (`edgeface.golden`) with
-every model: all but LiteRT in a process of their own, as they would run later, so that a runtime that crashes
-harms nobody. Who answers wrongly is refused; of the others the fastest is taken, LiteRT unless it is clearly
+nothing remembered. Else each backend, also one that is alone, is asked a known question
+(`edgeface.backends.probe`). Of those that answer rightly the fastest is taken, LiteRT unless it is clearly
 beaten, and the decision is remembered in the user's cache folder for this device, what is installed on it and
 these models.
 """
@@ -18,52 +17,34 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edgeface.backends.base import Backend, Session, create, installed, known
+from edgeface.backends.base import Backend, Session, create, installed
 from edgeface.backends.libraries import library_versions
+from edgeface.backends.probe import SPARE, Candidate, look, measure, open_model
 from edgeface.cache import recall, remember
-from edgeface.errors import BundleError, DeviceError, DeviceHungError
+from edgeface.errors import DeviceError
 from edgeface.failover import FailoverSession, Health
-from edgeface.golden import golden_input, is_right
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from edgeface.bundle import Bundle, ModelSpec
 
-__all__ = ["Candidate", "Choice", "choose", "device_name", "taken"]
+__all__ = ["Candidate", "Choice", "NoBackendError", "choose", "device_name", "taken"]
 
-_SPARE = "litert"  # runs everywhere, in this process; what others are compared with and fall back to
 _WORTH = 0.8  # a backend in a process of its own must take less than this part of LiteRT's time
-_RUNS, _SECONDS = 20, 0.25  # per model and backend: so many runs, or so long
 _ALL_REFUSED = "every other backend that is present was refused"
 _ALONE = "no other backend here opens these models"
 _DAY = 86400.0  # seconds for which a refusal is believed: a device may have been busy, or unplugged
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What is known about one backend on this machine.
+class NoBackendError(DeviceError):
+    """No backend of this machine runs the models; ``candidates`` says of each one why."""
 
-    Attributes:
-        name: As `FaceAnalyzer` takes it.
-        usable: It is present, opens these models and was not refused.
-        seconds: One run of every model, the best of several; None when nothing was measured.
-        verdict: What it lacks with the mend, why it was refused, or what it was found to be.
-        refused: It is present and failed: it crashed, hung or answered wrongly, or it is unready and was not
-            built with other options either.
-        unready: It would have to build something for minutes first. That is never remembered.
-    """
-
-    name: str
-    usable: bool
-    seconds: float | None = None
-    verdict: str = ""
-    refused: bool = False
-    unready: bool = False
+    def __init__(self, message: str, candidates: tuple[Candidate, ...]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,12 +74,12 @@ class Choice:
             DeviceError: the backend, and the spare if there is one, cannot open it.
         """
         if self.spare is None:
-            return _open(self.backend, spec, bundle, threads)
+            return open_model(self.backend, spec, bundle, threads)
         spare = self.spare
         return FailoverSession(
             spec,
-            lambda: _open(self.backend, spec, bundle, threads),
-            lambda: _open(spare, spec, bundle, threads),
+            lambda: open_model(self.backend, spec, bundle, threads),
+            lambda: open_model(spare, spec, bundle, threads),
             self.health,
         )
 
@@ -123,9 +104,7 @@ def taken(backend: Backend, specs: Sequence[ModelSpec], *, spare: bool = False) 
                 f"backend {backend.name!r}: opens models of the formats {sorted(backend.formats)}, the "
                 f"bundle holds {spec.task!r} as {sorted(spec.formats)}; use another backend or bundle"
             )
-    behind = create(_SPARE) if spare and backend.name.removeprefix("isolated:") != _SPARE else None
-    if behind is not None and not all(spec.formats & behind.formats for spec in specs):
-        behind = None
+    behind = _spare(specs) if spare and backend.name.removeprefix("isolated:") != SPARE else None
     return Choice(backend, "it was asked for", behind, health=Health(proven=False))
 
 
@@ -149,21 +128,22 @@ def choose(
         survey: look also at backends that open none of the models' formats, to tell what is present.
 
     Raises:
-        DeviceError: no backend of this machine opens the models, or ``strict`` forbids what would run.
+        NoBackendError: no backend of this machine opens the models, or each was refused.
+        DeviceError: ``strict`` forbids what would run.
     """
-    candidates, backends = _present(specs, bundle, survey)
+    candidates, backends = look(specs, bundle, survey)
     usable = [candidate.name for candidate in candidates if candidate.usable]
     if not usable:
         reasons = "; ".join(candidate.verdict for candidate in candidates)
-        raise DeviceError(f"no backend opens the models of bundle {bundle.source}: {reasons}")
-    if usable == [_SPARE]:
+        raise NoBackendError(f"no backend opens the models of bundle {bundle.source}: {reasons}", candidates)
+    if usable == [SPARE]:
         reason = _ALL_REFUSED if _refused(candidates, strict) else _ALONE
-        return Choice(backends[_SPARE], reason, None, candidates)
+        return Choice(backends[SPARE], reason, None, candidates)
     key = _key(specs, bundle, threads, usable)
     measured = None if again else _recalled(key, usable)
     remembered = measured is not None
     if measured is None:
-        measured = _measured(specs, bundle, threads, backends, usable)
+        measured = measure(specs, bundle, threads, backends, usable)
         lasting = not any(candidate.unready for candidate in measured.values())
         kept = [
             {"name": c.name, "seconds": c.seconds, "verdict": c.verdict, "refused": c.refused}
@@ -190,126 +170,12 @@ def device_name() -> str:
     return ", ".join([*parts, f"{os.cpu_count()} cores"])
 
 
-def _present(
-    specs: Sequence[ModelSpec], bundle: Bundle, survey: bool
-) -> tuple[tuple[Candidate, ...], dict[str, Backend]]:
-    candidates, backends = [], {}
-    formats = frozenset[str]().union(*(spec.formats for spec in specs))
-    names = list(known(None if survey else formats))
-    while names:
-        name = names.pop(0)
-        try:
-            backend = create(name)
-        except DeviceError as error:
-            candidates.append(Candidate(name, False, verdict=str(error)))
-            continue
-        candidate, others = _found(name, backend, specs, bundle)
-        if candidate.usable:
-            backends[name] = backend
-        candidates.append(candidate)
-        seen = {candidate.name for candidate in candidates}
-        names[:0] = sorted(others - seen.union(names))
-    return tuple(candidates), backends
-
-
-def _found(
-    name: str, backend: Backend, specs: Sequence[ModelSpec], bundle: Bundle
-) -> tuple[Candidate, frozenset[str]]:
-    """What a backend that is present is worth, and its names with other options that are ready to be used."""
-    for spec in specs:
-        if not spec.formats & backend.formats:
-            verdict = (
-                f"is present and opens {', '.join(sorted(backend.formats))}; the bundle holds "
-                f"{spec.task!r} as {', '.join(sorted(spec.formats))}"
-            )
-            return Candidate(name, False, verdict=verdict), frozenset()
-    found = [spec.for_formats(backend.formats) for spec in specs]
-    ready = getattr(backend, "ready", None)
-    artifacts = [] if ready is None else [bundle.artifact(spec.artifact) for spec in found]
-    others = _built(backend, artifacts)
-    # Nobody waits minutes for a probe.
-    if ready is None or all(ready(artifact) for artifact in artifacts):
-        return Candidate(name, True), others
-    verdict = f"backend {name!r}: {_warm_up(name)}"
-    return Candidate(name, False, verdict=verdict, refused=not others, unready=True), others
-
-
-def _built(backend: Backend, artifacts: Sequence[bytes]) -> frozenset[str]:
-    built = getattr(backend, "built", None)
-    if built is None or not artifacts:
-        return frozenset()
-    return frozenset[str].intersection(*(built(artifact) for artifact in artifacts))
-
-
-def _warm_up(name: str) -> str:
-    return (
-        "must build something for these models first, which takes minutes; "
-        f"run: edgeface models warmup --backend {name} --bundle FILE"
-    )
-
-
-def _measured(
-    specs: Sequence[ModelSpec],
-    bundle: Bundle,
-    threads: int,
-    backends: dict[str, Backend],
-    usable: Sequence[str],
-) -> dict[str, Candidate]:
-    wanted: dict[str, dict[str, NDArray[Any]]] = {}
-    found = {}
-    for name in sorted(usable, key=lambda name: name != _SPARE):  # it answers first, the others are compared
-        found[name] = _probed(name, backends[name], specs, bundle, threads, wanted=wanted)
-    return found
-
-
-def _probed(
-    name: str,
-    backend: Backend,
-    specs: Sequence[ModelSpec],
-    bundle: Bundle,
-    threads: int,
-    *,
-    wanted: dict[str, dict[str, NDArray[Any]]],
-) -> Candidate:
-    """Ask one backend about every model; what LiteRT answers is put into ``wanted``."""
-    seconds = 0.0
+def _spare(specs: Sequence[ModelSpec]) -> Backend | None:
     try:
-        asked = backend if name == _SPARE else create(f"isolated:{name}")
-        for spec in specs:
-            took, outputs = _asked(asked, spec, bundle, threads)
-            if name == _SPARE:
-                wanted[spec.task] = outputs
-            elif not is_right(spec, outputs, wanted.get(spec.task)):
-                raise DeviceError(
-                    f"backend {name!r}: answers wrongly for {spec.task!r}; update its runtime or firmware"
-                )
-            seconds += took
-    except (DeviceError, BundleError) as error:
-        # What was built may be for an older driver: then it is built anew.
-        unready = isinstance(error, DeviceHungError) and hasattr(backend, "ready")
-        verdict = f"{error}; it may be that it {_warm_up(name)}" if unready else str(error)
-        return Candidate(name, False, verdict=verdict, refused=True, unready=unready)
-    return Candidate(name, True, seconds, f"answers rightly in {seconds * 1e3:.1f} ms")
-
-
-def _asked(
-    backend: Backend, spec: ModelSpec, bundle: Bundle, threads: int
-) -> tuple[float, dict[str, NDArray[Any]]]:
-    """Seconds of the quickest run, and the outputs of the last."""
-    question = golden_input(spec)
-    session = _open(backend, spec, bundle, threads)
-    try:
-        outputs = session.run(question)  # the first run may still set something up
-        best, end = float("inf"), time.perf_counter() + _SECONDS
-        for _ in range(_RUNS):
-            start = time.perf_counter()
-            outputs = session.run(question)
-            best = min(best, time.perf_counter() - start)
-            if time.perf_counter() > end:
-                break
-    finally:
-        session.close()
-    return best, outputs
+        backend = create(SPARE)
+    except DeviceError:  # it is not installed
+        return None
+    return backend if all(spec.formats & backend.formats for spec in specs) else None
 
 
 def _refused(candidates: tuple[Candidate, ...], strict: bool) -> list[Candidate]:
@@ -328,24 +194,19 @@ def _best(
     timed = {c.name: c.seconds for c in candidates if c.usable and c.seconds is not None}
     if not timed:
         reasons = "; ".join(candidate.verdict for candidate in refused)
-        raise DeviceError(f"every backend that is present was refused: {reasons}")
+        raise NoBackendError(f"every backend that is present was refused: {reasons}", candidates)
     name = min(timed, key=lambda name: timed[name])
-    if _SPARE in timed and name != _SPARE and timed[name] >= _WORTH * timed[_SPARE]:
-        name = _SPARE
+    if SPARE in timed and name != SPARE and timed[name] >= _WORTH * timed[SPARE]:
+        name = SPARE
         reason = "no other backend is clearly faster"
     elif len(timed) == 1:
         reason = _ALL_REFUSED if refused else _ALONE
     else:
         reason = "it is the fastest of those that answer rightly"
-    if name == _SPARE:
+    if name == SPARE:
         return Choice(backends[name], reason, None, candidates, remembered)
-    spare = backends[_SPARE] if _SPARE in timed and not strict else None
+    spare = backends[SPARE] if SPARE in timed and not strict else None
     return Choice(create(f"isolated:{name}"), reason, spare, candidates, remembered)
-
-
-def _open(backend: Backend, spec: ModelSpec, bundle: Bundle, threads: int) -> Session:
-    found = spec.for_formats(backend.formats)
-    return backend.open(found, bundle.artifact(found.artifact), threads)
 
 
 def _key(specs: Sequence[ModelSpec], bundle: Bundle, threads: int, usable: Sequence[str]) -> str:

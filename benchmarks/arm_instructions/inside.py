@@ -89,7 +89,7 @@ def _stranger(path: str, runs: int) -> dict[str, int]:
     """Another network through the same runtime, on a grey picture: its kernels do not look at values."""
     interpreter = tflite_graph.runtime()[1](model_path=path, num_threads=1)
     interpreter.allocate_tensors()
-    if litert._delegate(interpreter) != "XNNPACK":
+    if litert.delegate_of(interpreter) != "XNNPACK":
         raise SystemExit(f"{path}: LiteRT runs it without XNNPACK")
     for tensor in interpreter.get_input_details():
         interpreter.set_tensor(tensor["index"], np.full(tensor["shape"], 0.5, tensor["dtype"]))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -37,22 +39,8 @@ __all__ = [
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 """Named tensors as the model stores them (quantised, batch axis included)."""
 
-# Name -> module with a `create()`, or a `create(option)`, that returns the backend.
-_MODULES = {
-    "litert": "edgeface.backends.litert",
-    "edgetpu": "edgeface.backends.edgetpu",
-    "onnx": "edgeface.backends.onnx",
-}
-# What "auto" looks at, in this order, with the formats: a backend that has nothing to open is not imported.
-_FORMATS = {
-    "litert": frozenset({"tflite"}),
-    "edgetpu": frozenset({"edgetpu"}),
-    "onnx": frozenset({"onnx"}),
-    "onnx:cuda": frozenset({"onnx"}),
-    "onnx:tensorrt": frozenset({"onnx"}),
-}
-# These hold another backend and are asked for by name alone: "isolated:onnx".
-_AROUND = {"isolated": "edgeface.backends.isolated"}
+_FIRST = "litert"  # what "auto" looks at before all others: it runs everywhere
+_OFFERS = re.compile(r"^OFFERS = (\{[^}]*\})", re.MULTILINE)
 _GROUP = "edgeface.backends"
 _METADATA = ("dist-info", "egg-info")  # what ends the names of pip's folders, and of apt's
 
@@ -88,7 +76,15 @@ class Session(Protocol):
 class Backend(Protocol):
     """A runtime that opens models of some artifact formats.
 
-    The function ``create`` of its module makes it, quickly: no import of the runtime, no opening of a device.
+    A file ``npu.py`` of this folder is one if it says, in a line of its own, which backends it offers and
+    which formats each of them opens::
+
+        OFFERS = {"npu": ("tflite",), "npu:fast": ("tflite",)}
+
+    That line is read and not run, because an import of every backend would make that of EdgeFace longer by a
+    seventh. A name begins with the file's; without formats it is one that must be asked for.
+
+    The function ``create`` of the file makes it, quickly: no import of the runtime, no opening of a device.
     Where the machine plainly lacks something (the runtime's package, its library, the device) ``create``
     raises a `DeviceError` that names it with the mend. It may take an option, what stands after the colon of
     ``backend="edgetpu:usb:0"``.
@@ -124,8 +120,9 @@ def known(formats: frozenset[str] | None = None) -> tuple[str, ...]:
 
     With ``formats``, those alone that may open one of them.
     """
-    own = [name for name, opened in _FORMATS.items() if formats is None or opened & formats]
-    return (*own, *sorted(set(_entry_points()) - {*_MODULES, *_AROUND, "auto"}))
+    own = _own()
+    opening = [name for name, opened in own.items() if (opened if formats is None else opened & formats)]
+    return (*opening, *sorted(set(_entry_points()) - own.keys() - {"auto"}))
 
 
 def create(name: str) -> Backend:
@@ -135,9 +132,11 @@ def create(name: str) -> Backend:
         ArgumentError: there is no backend of that name, or it takes no option.
         DeviceError: the machine lacks what the backend needs, or another distribution's backend is broken.
     """
+    if name == "auto":
+        raise ArgumentError(f"backend 'auto': is a choice among others; name one of {list(known())} here")
     head, _, option = name.partition(":")
-    if head in _MODULES or head in _AROUND:
-        factory: Any = importlib.import_module((_MODULES | _AROUND)[head]).create
+    if head in _own():
+        factory: Any = importlib.import_module(f"edgeface.backends.{head}").create
     else:
         entry = _entry_points().get(head)
         if entry is None:
@@ -194,6 +193,17 @@ def installed() -> tuple[tuple[str, str], ...]:
             if dot and ending in _METADATA:
                 found.add((stem, f"{folder}{os.sep}{name}" if folder else name))
     return tuple(sorted(found))
+
+
+@lru_cache(maxsize=1)
+def _own() -> dict[str, frozenset[str]]:
+    """The backends of this folder, each with the formats that it opens."""
+    found: dict[str, frozenset[str]] = {}
+    for path in sorted(Path(__file__).parent.glob("*.py"), key=lambda path: (path.stem != _FIRST, path)):
+        line = _OFFERS.search(path.read_text("utf-8"))
+        if line:
+            found |= {name: frozenset(formats) for name, formats in ast.literal_eval(line[1]).items()}
+    return found
 
 
 def _entry_points() -> dict[str, EntryPoint]:

@@ -19,7 +19,16 @@ from edgeface.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DRIVERLESS", "Fault", "Tpu", "find_tpus", "not_re_enumerated", "parse_device", "preventing"]
+__all__ = [
+    "DRIVERLESS",
+    "REBUILD",
+    "Fault",
+    "Tpu",
+    "find_tpus",
+    "not_re_enumerated",
+    "parse_device",
+    "preventing",
+]
 
 _FRESH, _LOADED = "1a6e:089a", "18d1:9302"
 _PCI = ("0x1ac1", "0x089a")
@@ -27,6 +36,18 @@ _DEVICE = re.compile(r"(usb|pci)?(?::(\d{1,2}))?")
 DRIVERLESS = Path("driver missing")
 """Stands for the device file of a card that no driver has taken."""
 
+REBUILD = (
+    "install libedgetpu1-std 16.0TF2.17.1-1 or later (github.com/feranick/libedgetpu/releases), which is "
+    "built for today's runtimes"
+)
+"""The mend of a library that does not fit its runtime."""
+
+_PASSED_IN = "; a container or VM needs /dev/bus/usb passed in"
+_PLUGGING = {
+    "usb": f"plug it into a USB 3 port with its own cable{_PASSED_IN}",
+    "pci": "check its slot with lspci -nn | grep 089a; on a Pi 5 set dtparam=pciex1 in config.txt",
+    None: f"plug a USB one into a USB 3 port, and look for a card with lspci -nn | grep 089a{_PASSED_IN}",
+}
 _RULES = (
     'SUBSYSTEM=="usb", ATTRS{idVendor}=="1a6e", ATTRS{idProduct}=="089a", MODE="0660", GROUP="plugdev"; '
     'SUBSYSTEM=="usb", ATTRS{idVendor}=="18d1", ATTRS{idProduct}=="9302", MODE="0660", GROUP="plugdev"; '
@@ -99,6 +120,8 @@ def preventing(
 ) -> Fault | None:
     """What prevents the use of a device, before any library is loaded; None when nothing seems to.
 
+    Where any device will do (``""``), one that can be used is enough; else the first one's fault is told.
+
     Raises:
         ArgumentError: ``option`` names no device.
     """
@@ -107,13 +130,15 @@ def preventing(
     if len(tpus) <= number:
         kind = {"usb": "USB Coral", "pci": "PCIe Coral", None: "Coral"}[bus]
         count = f"{len(tpus)} found, {option} is wanted" if tpus else "none is listed in /sys"
-        mend = "plug it into a USB 3 port with its own cable; a container or VM needs /dev/bus/usb passed in"
-        if bus == "pci":
-            mend = "check its slot with lspci -nn | grep 089a; on a Pi 5 set dtparam=pciex1 in config.txt"
-        return Fault("no device", f"no {kind} ({count})", mend)
-    tpu = tpus[number]
+        return Fault("no device", f"no {kind} ({count})", _PLUGGING[bus])
+    pages = os.sysconf("SC_PAGE_SIZE") if page_size is None else page_size
+    faults = [_fault(tpu, root, may_open, pages) for tpu in (tpus[number:][:1] if option else tpus)]
+    return None if None in faults else faults[0]
+
+
+def _fault(tpu: Tpu, root: Path, may_open: Callable[[Path], bool], page_size: int) -> Fault | None:
     if tpu.node is DRIVERLESS or (tpu.bus == "pci" and not tpu.node.exists()):
-        return _without_driver(tpu, os.sysconf("SC_PAGE_SIZE") if page_size is None else page_size)
+        return _without_driver(tpu, page_size)
     if not may_open(tpu.node):
         return Fault(
             "no permission",

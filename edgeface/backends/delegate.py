@@ -13,7 +13,7 @@ import ctypes
 import re
 from typing import TYPE_CHECKING
 
-from edgeface.backends.coral import Fault
+from edgeface.backends.coral import REBUILD, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,16 +110,12 @@ class PluginDelegate:
                 Fault(
                     "wrong ABI pairing",
                     f"{library} is Google's build of 2021 or before ({text}), which crashes with {shown}",
-                    _REBUILD,
+                    REBUILD,
                 )
             )
 
 
-_REBUILD = (
-    "install libedgetpu1-std 16.0TF2.17.1-1 or later (github.com/feranick/libedgetpu/releases), which is "
-    "built for today's runtimes"
-)
-_INSTALL = f"{_REBUILD}; Debian has no package of it"
+_INSTALL = f"{REBUILD}; Debian has no package of it"
 _BUSY = (
     "another process may hold the device (sudo fuser /dev/apex_0, or stop what uses it); unplug it and plug "
     "it in again, on a port that gives it enough current"
@@ -128,9 +124,9 @@ _BUSY = (
 
 def _unloadable(library: str, reason: str) -> Fault:
     if _OTHER_MACHINE.search(reason):
-        return Fault("wrong ABI pairing", f"{library} is for another machine ({reason})", _REBUILD)
+        return Fault("wrong ABI pairing", f"{library} is for another machine ({reason})", REBUILD)
     if _OTHER_SYSTEM.search(reason):
-        return Fault("wrong ABI pairing", f"{library} does not fit this system ({reason})", _REBUILD)
+        return Fault("wrong ABI pairing", f"{library} does not fit this system ({reason})", REBUILD)
     missing = _NOT_FOUND.match(reason)
     if missing and missing[1] != library:
         package = "libusb-1.0-0" if "libusb" in missing[1] else f"the package that holds {missing[1]}"

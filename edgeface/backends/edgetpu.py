@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeface.backends.base import Ran
-from edgeface.backends.coral import Fault, not_re_enumerated, parse_device, preventing
-from edgeface.backends.delegate import _REBUILD, DelegateFaultError, PluginDelegate
-from edgeface.backends.tflite_graph import InterpreterSession, runtime
+from edgeface.backends.coral import REBUILD, Fault, not_re_enumerated, parse_device, preventing
+from edgeface.backends.delegate import DelegateFaultError, PluginDelegate
+from edgeface.backends.tflite_graph import InterpreterSession, check_installed, runtime
 from edgeface.errors import BundleError, DeviceError
 
 if TYPE_CHECKING:
     from edgeface.bundle import ModelSpec
 
-__all__ = ["EdgeTpuBackend", "EdgeTpuSession", "create"]
+__all__ = ["OFFERS", "EdgeTpuBackend", "EdgeTpuSession", "create"]
+
+OFFERS = {"edgetpu": ("edgetpu",)}
 
 _LIBRARY = "libedgetpu.so.1"
 _CUSTOM_OP = "edgetpu-custom-op"
@@ -49,7 +51,7 @@ class EdgeTpuBackend:
     formats = frozenset({"edgetpu"})
     suspicion = (
         "the usual cause is a wrong ABI pairing: this libedgetpu was built for another runtime "
-        f"(google-coral/edgetpu issue 812); {_REBUILD}"
+        f"(google-coral/edgetpu issue 812); {REBUILD}"
     )
 
     def __init__(self, device: str = "", library: str = _LIBRARY, root: Path = Path("/")) -> None:
@@ -100,13 +102,14 @@ def create(option: str = "") -> EdgeTpuBackend:
 
     Raises:
         ArgumentError: the option names no device.
-        DeviceError: there is no such device, or none that this user may open.
+        DeviceError: there is no such device, or none that this user may open, or no runtime is installed.
     """
     library = os.environ.get("EDGEFACE_LIBEDGETPU", "")
     backend = EdgeTpuBackend(option, library or _LIBRARY)
     fault = None if library else preventing(option)
     if fault is not None:
         raise DeviceError(f"backend {backend.name!r}: {fault}")
+    check_installed()
     return backend
 
 

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
     from edgeface.bundle import ModelSpec
 
-__all__ = ["Deadlines", "IsolatedBackend", "IsolatedSession", "create"]
+__all__ = ["OFFERS", "Deadlines", "IsolatedBackend", "IsolatedSession", "create"]
+
+OFFERS = {"isolated": ()}  # opens what the backend in it opens, and is asked for by name alone
 
 
 @dataclass(frozen=True, slots=True)

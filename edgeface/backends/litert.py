@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeface.backends.base import Ran
-from edgeface.backends.tflite_graph import InterpreterSession, runtime
+from edgeface.backends.tflite_graph import InterpreterSession, check_installed, runtime
 from edgeface.errors import DeviceError
 
 if TYPE_CHECKING:
     from edgeface.bundle import ModelSpec
 
-__all__ = ["LiteRTBackend", "LiteRTSession", "create"]
+__all__ = ["OFFERS", "LiteRTBackend", "LiteRTSession", "create", "delegate_of"]
+
+OFFERS = {"litert": ("tflite",)}
 
 
 class LiteRTBackend:
@@ -39,16 +41,21 @@ class LiteRTSession(InterpreterSession):
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError, TypeError, MemoryError) as error:
             raise DeviceError(f"artifact '{spec.artifact}': LiteRT cannot open it ({error})") from error
-        ran = Ran("litert", _delegate(interpreter), precision=spec.precision, threads=threads)
+        ran = Ran("litert", delegate_of(interpreter), precision=spec.precision, threads=threads)
         super().__init__(spec, interpreter, ran)
 
 
 def create() -> LiteRTBackend:
-    """The backend, for `edgeface.backends.base.select`."""
+    """The backend, for `edgeface.backends.base.create`.
+
+    Raises:
+        DeviceError: neither runtime is installed.
+    """
+    check_installed()
     return LiteRTBackend()
 
 
-def _delegate(interpreter: Any) -> str | None:
+def delegate_of(interpreter: Any) -> str | None:
     """XNNPACK, if it took a part of the graph: LiteRT drops it in silence where cpuinfo cannot read /sys.
 
     LiteRT appends the nodes of a delegate to the graph's own, and lists no operators in its public API.

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
     from edgeface.bundle import InputSpec, ModelSpec, OutputSpec
 
-__all__ = ["OPTIONS", "OnnxBackend", "OnnxSession", "create"]
+__all__ = ["OFFERS", "OPTIONS", "OnnxBackend", "OnnxSession", "create"]
+
+OFFERS = {"onnx": ("onnx",), "onnx:cuda": ("onnx",), "onnx:tensorrt": ("onnx",)}
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",

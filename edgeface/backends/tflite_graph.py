@@ -5,6 +5,7 @@ The graph in it must be the one that a bundle's header describes.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
     from edgeface.bundle import InputSpec, ModelSpec, OutputSpec
 
-__all__ = ["InterpreterSession", "check_graph", "runtime"]
+__all__ = ["InterpreterSession", "check_graph", "check_installed", "runtime"]
+
+_RUNTIMES = ("ai_edge_litert", "tflite_runtime")  # the second is the last with wheels for 32-bit ARM
+_ABSENT = "LiteRT is not installed; run: pip install ai-edge-litert (on 32-bit ARM: tflite-runtime)"
 
 
 class InterpreterSession:
@@ -65,6 +69,16 @@ class InterpreterSession:
             self._interpreter = None
 
 
+def check_installed() -> None:
+    """Look for a runtime, quickly and without its import.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    if not any(importlib.util.find_spec(name) for name in _RUNTIMES):
+        raise DeviceError(_ABSENT)
+
+
 def runtime() -> tuple[str, Any]:
     """The installed runtime's distribution and its interpreter; LiteRT before the older tflite-runtime.
 
@@ -75,12 +89,10 @@ def runtime() -> tuple[str, Any]:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as missing:
-        try:  # the last one with wheels for 32-bit ARM
+        try:
             from tflite_runtime.interpreter import Interpreter as OlderInterpreter
         except ImportError:
-            raise DeviceError(
-                "LiteRT is not installed; run: pip install ai-edge-litert (on 32-bit ARM: tflite-runtime)"
-            ) from missing
+            raise DeviceError(_ABSENT) from missing
         return "tflite-runtime", OlderInterpreter
     return "ai-edge-litert", Interpreter
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeface.backends.coral import DRIVERLESS, Tpu, find_tpus, not_re_enumerated, preventing
+from edgeface.backends.coral import DRIVERLESS, REBUILD, Tpu, find_tpus, not_re_enumerated, preventing
 from edgeface.doctor import topics
 from edgeface.doctor.asking import Question
 from edgeface.doctor.udev import missing_ids, names_apex
@@ -24,10 +24,6 @@ __all__ = ["coral_checks", "coral_questions", "has_coral"]
 DELEGATE_SECONDS = 20.0  # libedgetpu loads the firmware of a USB device first
 PYCORAL = Question("pycoral")
 _LIBRARY = "libedgetpu.so.1"
-_REBUILD = (
-    "install libedgetpu1-std 16.0TF2.17.1-1 or later (github.com/feranick/libedgetpu/releases), which is "
-    "built for today's runtimes"
-)
 _PATCHED = "build the patched one: github.com/feranick/gasket-driver, see firmware/boards/coral-pcie.md"
 _UNBUILT_FROM = (6, 12)  # the kernel that took no_llseek away, which Google's gasket-dkms 1.0-18 names
 _LAST_PYCORAL = (3, 9)
@@ -188,9 +184,9 @@ def _library(system: System, outcome: Outcome | None) -> Check:
         return topic.absent(why if has_coral(system) else "no Coral is here to load it for")
     name = system.environment.get("EDGEFACE_LIBEDGETPU") or _LIBRARY
     if outcome.end == "crashed":
-        return topic.fault(f"{name} crashes the process that loads it ({outcome.said})", _REBUILD)
+        return topic.fault(f"{name} crashes the process that loads it ({outcome.said})", REBUILD)
     if outcome.end == "hung":
-        mend = f"unplug the device and plug it in again, on another port; else {_REBUILD}"
+        mend = f"unplug the device and plug it in again, on another port; else {REBUILD}"
         return topic.fault(f"{name} hangs while it looks for a device ({outcome.said})", mend)
     if outcome.end == "failed":
         return topic.fault(f"{name} was not loaded ({outcome.said})", "pip install -U ai-edge-litert")

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,10 +52,34 @@ def _files() -> set[str]:
 def test_every_file_of_the_folder_is_in_the_suite() -> None:
     tested = {part for subject in subjects() for part in subject.name.split(":")}
     assert _files() >= {"litert", "edgetpu", "onnx", "isolated", "scripted"}
-    registered = {name.partition(":")[0] for name in known()}
-    assert _files() <= tested | registered, (
-        "a file that nobody registered is a backend that nobody can choose"
+    offered = {name.partition(":")[0] for name in known()}
+    assert _files() <= tested | offered, "a file without a line OFFERS is a backend that nobody can choose"
+
+
+def test_a_new_file_is_known_and_in_the_suite_without_an_edit_elsewhere(
+    tmp_path: Path, repository: Path
+) -> None:
+    """The example's module, in the folder of a second checkout, with the line that a file needs there."""
+    package = tmp_path / "edgeface"
+    shutil.copytree(repository / "edgeface" / "backends", package / "backends")
+    for place in [*(repository / "edgeface").iterdir(), repository / "tests", repository / "pyproject.toml"]:
+        if place.name not in ("backends", "__pycache__"):
+            (tmp_path / place.relative_to(repository)).symlink_to(place)
+    module = (repository / "examples" / "backend" / "edgeface_npu.py").read_text().replace('"npu"', '"new"')
+    (package / "backends" / "new.py").write_text(f'{module}\n\nOFFERS = {{"new": ("tflite",)}}\n')
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-k", "test_what_ran_is_told and new"]
+    done = subprocess.run(
+        [*command, "tests/contract/test_backends.py"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("new", "isolated:new"):
+        assert f"PASSED tests/contract/test_backends.py::test_what_ran_is_told[{name}]" in done.stdout
 
 
 @pytest.mark.parametrize("name", list(outside.projects()))

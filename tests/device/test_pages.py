@@ -11,12 +11,15 @@ import pytest
 
 from edgeface.backends.base import create, known
 from edgeface.backends.coral import find_tpus, not_re_enumerated, preventing
+from edgeface.backends.edgetpu import EdgeTpuBackend
 from edgeface.backends.nvidia import Board, explain_absence, read_board
 from edgeface.bundle import Bundle
-from edgeface.cli.devices import survey
+from edgeface.cli.devices import show, survey
 from edgeface.errors import DeviceError
+from edgeface.golden import golden_digest, golden_input
 from firmware.emulation import roots
 from tests.device import pages
+from tests.edgeface.backends import delegates
 from tests.edgeface.backends.coral_trees import pci, usb
 
 # Boards that run on the CPU as they come: their pages tell the whole table.
@@ -82,36 +85,68 @@ def test_a_page_is_whole_and_its_problems_are_linked(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "state", "option"),
+    ("page", "state"),
     [
-        ("coral-usb", "not plugged in", ""),
-        ("coral-usb", "no rules", "usb:0"),
-        ("coral-pcie", "no driver", "pci:0"),
-        ("coral-pcie", "not seen on the bus", "pci:0"),
-        ("coral-pcie", "no rule", "pci:0"),
+        ("coral-usb", "not plugged in"),
+        ("coral-usb", "no rules"),
+        ("coral-pcie", "no driver"),
+        ("coral-pcie", "not seen on the bus"),
+        ("coral-pcie", "no rule"),
     ],
 )
-def test_a_corals_page_tells_the_verdicts_on_trees_of_files(
-    page: str, state: str, option: str, tmp_path: Path
-) -> None:
+def test_a_corals_page_tells_the_verdicts_on_trees_of_files(page: str, state: str, tmp_path: Path) -> None:
     if state == "no driver":
         pci(tmp_path, driver=False)
     elif state.startswith("no rule"):
         usb(tmp_path, "18d1:9302") if page == "coral-usb" else pci(tmp_path, driver=True)
-    fault = preventing(option, tmp_path, may_open=lambda _: False)
+    fault = preventing("", tmp_path, may_open=lambda _: False)
     assert pages.verdict(pages.PAGES[page], state).matches(str(fault)), str(fault)
+
+
+@pytest.mark.parametrize(
+    ("state", "source"),
+    [
+        ("no library", ""),
+        ("Google's library of 2021", delegates.OLD_BUILD),
+        ("in use elsewhere", delegates.REFUSING),
+    ],
+)
+def test_the_corals_page_tells_the_verdicts_on_libraries(state: str, source: str, tmp_path: Path) -> None:
+    library = delegates.build(tmp_path, source) if source else "libabsent.so.1"
+    usb(tmp_path / "root", "18d1:9302")
+    backend = EdgeTpuBackend("", library, tmp_path / "root")
+    with pytest.raises(DeviceError) as caught:
+        backend.open(delegates.SPEC, delegates.compiled_model(), 1)
+    told = str(caught.value).replace(library, "libedgetpu.so.1")
+    assert pages.verdict(pages.PAGES["coral-usb"], state).matches(told), told
+
+
+def test_the_corals_page_tells_of_one_that_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEFACE_LIBEDGETPU", delegates.build(tmp_path, delegates.ACCEPTING))
+    monkeypatch.setenv("EDGEFACE_CACHE", str(tmp_path / "cache"))
+    right = {"logits": delegates.expected(golden_input(delegates.SPEC)["image"])}
+    bundle = tmp_path / "coral.bundle"
+    bundle.write_bytes(delegates.bundle_bytes(golden_digest(delegates.SPEC, right)))
+    show(bundle, as_json=False, again=False, threads=1)
+    printed = capsys.readouterr().out
+    (row,) = (line for line in printed.splitlines() if line.startswith("edgetpu "))
+    assert pages.verdict(pages.PAGES["coral-usb"], "ready").matches(row), row
+    (ran,) = re.findall(r"^expression: (.*)$", printed, re.MULTILINE)
+    assert f"`{ran}`" in pages.PAGES["coral-usb"].read_text()
 
 
 def test_a_device_that_waits_for_its_firmware_is_told_as_on_the_page(tmp_path: Path) -> None:
     usb(tmp_path, "1a6e:089a")
-    told = str(not_re_enumerated("usb:0", tmp_path))
+    told = str(not_re_enumerated("", tmp_path))
     assert pages.verdict(pages.PAGES["coral-usb"], "firmware not loaded").matches(told), told
 
 
 def test_the_pi_5s_page_tells_of_its_page_size(tmp_path: Path) -> None:
     pci(tmp_path, driver=False)
     (row,) = (row for row in pages.rows(pages.PAGES["raspberry-pi-5"]) if row.state)
-    assert row.matches(str(preventing("pci", tmp_path, page_size=16384)))
+    assert row.matches(str(preventing("", tmp_path, page_size=16384)))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from edgeface import cache, choice
 from edgeface.analyzer import FaceAnalyzer
+from edgeface.backends import probe
 from edgeface.backends.base import Backend, create, known
 from edgeface.backends.isolated import Deadlines, IsolatedBackend
 from edgeface.backends.litert import LiteRTBackend, LiteRTSession
@@ -78,20 +78,12 @@ def chosen(bundle: Bundle, **options: Any) -> Choice:
 def test_alone_litert_is_taken_without_a_measurement(
     bundle: Bundle, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "_measured", None)
+    monkeypatch.setattr(choice, "measure", None)
     found = chosen(bundle)
     assert (found.backend.name, found.spare) == ("litert", None)
     assert found.reason == "no other backend here opens these models"
     assert [candidate.name for candidate in found.candidates] == ["litert"]
     assert not cache_folder.exists()
-
-
-def coral_bundle(**changes: Any) -> Bundle:
-    """A bundle that an Edge TPU alone opens."""
-    header = _header(Bundle.load(TINY), {"expression": dataclasses.replace(delegates.SPEC, **changes)}) | {
-        "cards": {}
-    }
-    return Bundle.from_bytes(encode_bundle(header, {delegates.SPEC.artifact: delegates.compiled_model()}))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +95,7 @@ def test_the_only_backend_is_probed_in_a_process_of_its_own(
     """A library that crashes ends a child and not the application, though nothing else opens the models."""
     monkeypatch.setenv("EDGEFACE_LIBEDGETPU", delegates.build(tmp_path, source))
     with pytest.raises(DeviceError, match=f"every backend that is present was refused: .*{said}"):
-        chosen(coral_bundle())
+        chosen(delegates.bundle())
 
 
 def test_the_only_backend_runs_isolated_where_it_answers_rightly(
@@ -111,7 +103,7 @@ def test_the_only_backend_runs_isolated_where_it_answers_rightly(
 ) -> None:
     monkeypatch.setenv("EDGEFACE_LIBEDGETPU", delegates.build(tmp_path, delegates.ACCEPTING))
     right = {"logits": delegates.expected(golden_input(delegates.SPEC)["image"])}
-    bundle = coral_bundle(golden=golden_digest(delegates.SPEC, right))
+    bundle = delegates.bundle(golden_digest(delegates.SPEC, right))
     found = chosen(bundle, strict=True)
     assert (found.backend.name, found.spare) == ("isolated:edgetpu", None)
     assert found.reason == "no other backend here opens these models"
@@ -120,7 +112,7 @@ def test_the_only_backend_runs_isolated_where_it_answers_rightly(
     np.testing.assert_array_equal(session.run(golden_input(delegates.SPEC))["logits"], right["logits"])
     session.close()
     with pytest.raises(DeviceError, match=r"every backend that is present was refused: .*answers wrongly"):
-        chosen(coral_bundle(golden="0" * 64))
+        chosen(delegates.bundle("0" * 64))
 
 
 def test_the_fastest_of_those_that_answer_rightly_is_taken_isolated_and_with_a_spare(
@@ -166,7 +158,7 @@ def test_what_must_be_built_first_is_not_waited_for_and_taken_when_it_was(
     monkeypatch.setenv("EDGEFACE_FAULTY_BUILT", str(built))
     monkeypatch.setattr(choice, "_WORTH", 1e9)
     with monkeypatch.context() as patch:
-        patch.setattr(choice, "_measured", None)
+        patch.setattr(choice, "measure", None)
         found = chosen(bundle)
         with pytest.raises(DeviceError, match=r"strict: .*run: edgeface models warmup --backend faulty"):
             chosen(bundle, strict=True)
@@ -195,7 +187,7 @@ def test_an_engine_of_other_options_is_looked_at_when_it_was_built(
     specs = tuple(bundle.models.values())
 
     def found() -> dict[str, choice.Candidate]:
-        return {one.name: one for one in choice._present(specs, bundle, survey=False)[0]}
+        return {one.name: one for one in probe.look(specs, bundle, survey=False)[0]}
 
     assert set(found()) == {"onnx", "onnx:cuda", "onnx:tensorrt"}
     assert (found()["onnx:tensorrt"].refused, found()["onnx:tensorrt"].unready) == (True, True)
@@ -213,13 +205,13 @@ def test_an_engine_that_is_built_anew_in_the_probe_is_refused_and_not_remembered
     bundle: Bundle, other: Any, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other("open-sleep")
-    made = choice.create
+    made = probe.create
 
     def impatient(name: str) -> Backend:
         return IsolatedBackend("faulty", Deadlines(open=0.5)) if name == "isolated:faulty" else made(name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(choice, "create", impatient)
+        patch.setattr(probe, "create", impatient)
         found = chosen(bundle)
     assert found.backend.name == "litert"
     assert "gave no answer within 0.5 s" in found.candidates[1].verdict
@@ -234,7 +226,7 @@ def test_what_is_absent_is_told_and_costs_no_measurement(
     bundle: Bundle, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other("absent")
-    monkeypatch.setattr(choice, "_measured", None)
+    monkeypatch.setattr(choice, "measure", None)
     found = chosen(bundle, strict=True)  # what is not there is not fallen back from
     assert found.backend.name == "litert"
     assert found.candidates[1].verdict == "backend 'faulty': there is no such device; plug it in"
@@ -246,7 +238,7 @@ def test_a_decision_is_remembered_until_something_changes(
     other("open-segv")
     answer = {candidate.name: candidate for candidate in of(litert=0.001, faulty=None)}
     measured = []
-    monkeypatch.setattr(choice, "_measured", lambda *_: measured.append(1) or answer)
+    monkeypatch.setattr(choice, "measure", lambda *_: measured.append(1) or answer)
     first, second = chosen(bundle), chosen(bundle)
     assert (first.remembered, second.remembered, measured) == (False, True, [1])
     assert second.candidates == first.candidates
@@ -279,7 +271,7 @@ def test_a_damaged_memory_is_measured_anew(
 ) -> None:
     other("fast")
     answer = {name: choice.Candidate(name, True, 0.001) for name in ("litert", "faulty")}
-    monkeypatch.setattr(choice, "_measured", lambda *_: answer)
+    monkeypatch.setattr(choice, "measure", lambda *_: answer)
     chosen(bundle)
     (file,) = cache_folder.iterdir()
     assert chosen(bundle).remembered
@@ -303,7 +295,7 @@ def test_a_cache_that_cannot_be_written_breaks_nothing(
         folder = Path("/proc/nothing") if kind == "read-only" else tmp_path / ("x" * 300)
     monkeypatch.setenv("EDGEFACE_CACHE", str(folder))
     answer = {name: choice.Candidate(name, True, 0.001) for name in ("litert", "faulty")}
-    monkeypatch.setattr(choice, "_measured", lambda *_: answer)
+    monkeypatch.setattr(choice, "measure", lambda *_: answer)
     assert chosen(bundle).reason == chosen(bundle).reason == "it is the fastest of those that answer rightly"
     assert cache.recall("choice") is None
 
@@ -469,6 +461,20 @@ def test_the_one_that_was_asked_for_runs_alone_unless_a_spare_is_wanted(bundle: 
 def test_no_spare_without_a_file_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEFACE_LIBEDGETPU", delegates.build(tmp_path, delegates.ACCEPTING))
     assert taken(create("edgetpu"), [delegates.SPEC], spare=True).spare is None
+
+
+def test_where_litert_is_not_installed_others_run_without_a_spare(
+    bundle: Bundle, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other("fast")
+    for name in ("ai_edge_litert", "tflite_runtime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    spec = bundle.model("expression")
+    assert taken(create("isolated:faulty"), [spec], spare=True).spare is None
+    candidates, backends = probe.look([spec], bundle, survey=False)
+    assert list(backends) == ["faulty"]
+    assert "pip install ai-edge-litert" in candidates[0].verdict
+    assert not candidates[0].refused  # what is not there is not fallen back from
 
 
 @pytest.mark.parametrize("mode", ["exit", "raise"])

@@ -421,7 +421,7 @@ def test_a_frame_survives_the_loss_and_says_so(bundle: Bundle, photo: Frame) -> 
     assert told["models"]["parsing"]["ran"]["degraded"] is True
 
 
-@pytest.mark.parametrize("mode", ["segv", "loop"])
+@pytest.mark.parametrize("mode", ["segv", "sigill", "loop"])
 def test_a_real_crash_and_a_real_hang_cost_one_deadline(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:

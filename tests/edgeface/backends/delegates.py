@@ -6,6 +6,7 @@ structures are the beginnings of those in tensorflow/lite/core/c/common.h, whose
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeface.bundle import InputSpec, ModelSpec, OutputSpec
+from edgeface.bundle import Bundle, InputSpec, ModelSpec, OutputSpec, encode_bundle
+from edgeface.cli.compile import _header
+from tests.bundles import TINY
 
 _HEAD = """
 #include <stddef.h>
@@ -177,6 +180,17 @@ def compiled_model(*, with_relu: bool = False, custom_op: str = "edgetpu-custom-
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def bundle_bytes(golden: str | None = None) -> bytes:
+    """A bundle that an Edge TPU alone opens: `compiled_model`, with the digest of its right answer."""
+    header = _header(Bundle.load(TINY), {SPEC.task: dataclasses.replace(SPEC, golden=golden)})
+    return encode_bundle({**header, "cards": {}}, {SPEC.artifact: compiled_model()})
+
+
+def bundle(golden: str | None = None) -> Bundle:
+    """The same, loaded."""
+    return Bundle.from_bytes(bundle_bytes(golden))
 
 
 def expected(image: np.ndarray) -> np.ndarray:

@@ -28,6 +28,12 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         select("cuda", frozenset({"tflite"}))
 
 
+@pytest.mark.parametrize("name", ["auto", "isolated:auto"])
+def test_one_backend_is_no_choice_among_them(name: str) -> None:
+    with pytest.raises(ArgumentError, match=r"'auto': is a choice.*name one of \['litert'"):
+        create(name)
+
+
 def test_formats_that_nobody_opens_are_named() -> None:
     with pytest.raises(DeviceError, match="engine"):
         select("auto", frozenset({"tflite", "engine"}))
@@ -45,14 +51,14 @@ def test_shipped_backends_keep_to_the_protocol(backend: Backend) -> None:
     session.close()
 
 
-@pytest.mark.parametrize("name", base._FORMATS)
-def test_the_table_of_formats_is_that_of_the_backends(name: str) -> None:
-    """The table spares an import; were it wrong, "auto" would overlook a backend."""
+@pytest.mark.parametrize("name", [name for name, formats in base._own().items() if formats])
+def test_a_file_offers_what_its_backend_opens(name: str) -> None:
+    """The line spares an import; were it wrong, "auto" would overlook a backend."""
     try:
         backend = create(name)
     except DeviceError as error:
         pytest.skip(f"this machine lacks it: {error}")
-    assert backend.formats == base._FORMATS[name]
+    assert backend.formats == base._own()[name]
 
 
 def test_what_has_nothing_to_open_is_not_imported() -> None:

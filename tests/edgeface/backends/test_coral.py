@@ -46,6 +46,10 @@ def test_other_options_are_refused(option: str) -> None:
 
 
 def test_no_device_says_what_was_looked_for(tmp_path: Path) -> None:
+    anything = asked("", tmp_path)
+    assert anything is not None
+    assert "USB 3 port" in anything.mend
+    assert "lspci" in anything.mend
     fault = asked("usb", tmp_path)
     assert fault is not None
     assert fault.cause == "no device"
@@ -57,6 +61,18 @@ def test_no_device_says_what_was_looked_for(tmp_path: Path) -> None:
     assert card is not None
     assert "no PCIe Coral" in str(card)
     assert "dtparam=pciex1" in str(card)
+
+
+def test_where_any_device_will_do_one_that_works_is_enough(tmp_path: Path) -> None:
+    stick, card = usb(tmp_path, "18d1:9302"), pci(tmp_path, driver=True)
+    for mine, other in ((stick, "pci:0"), (card, "usb:0")):
+        assert preventing("", tmp_path, may_open=lambda node, mine=mine: node == mine) is None
+        refused = preventing(other, tmp_path, may_open=lambda node, mine=mine: node == mine)
+        assert refused is not None
+        assert refused.cause == "no permission"
+    fault = preventing("", tmp_path, may_open=lambda _: False)
+    assert fault is not None
+    assert "/dev/bus/usb/002/004" in fault.seen  # the first one's
 
 
 def test_no_permission_gives_the_rules_for_both_ids_and_the_card(tmp_path: Path) -> None:

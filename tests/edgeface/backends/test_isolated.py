@@ -26,12 +26,11 @@ from edgeface.errors import ArgumentError, DeviceCrashedError, DeviceError, Devi
 from edgeface.frame import read_image
 from tests import faulty
 from tests.bundles import TINY
+from tests.waiting import waited
 
 DEADLINES = Deadlines(run=0.4, open=60.0, close=1.0)
-# A loaded machine may be late by itself; promise 11 grants 100 ms on an idle one.
-LATE = 0.1 if os.environ.get("EDGEFACE_IDLE") else 1.0
-# The same promise: a new session in two seconds; elsewhere the deadline of `open` is what holds.
-AGAIN = 2.0 if os.environ.get("EDGEFACE_IDLE") else DEADLINES.open
+LATE = 0.1  # seconds beyond its deadline that promise 11 grants a call
+AGAIN = 2.0  # in which it promises a new session
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation needs Linux")
 
@@ -50,6 +49,15 @@ def noise(spec: ModelSpec, first: int = 0) -> dict[str, Any]:
     values = np.random.default_rng(1).integers(-128, 128, spec.input.shape, dtype=np.int8)
     values.flat[0] = first
     return {spec.input.name: values}
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """The block takes no longer, but for what the machine let its programs wait meanwhile."""
+    start, before = time.monotonic(), waited()
+    yield
+    took = time.monotonic() - start
+    assert took < seconds + waited() - before
 
 
 @contextlib.contextmanager
@@ -104,16 +112,15 @@ def test_a_native_fault_costs_one_deadline_and_the_next_run_works(
         good = noise(spec)
         session.run(good)
         before = child(session)
-        start = time.monotonic()
-        with pytest.raises(error, match=f"model 'expression': 'faulty:{mode}' .*{said}") as caught:
+        with (
+            within(DEADLINES.run + LATE),
+            pytest.raises(error, match=f"model 'expression': 'faulty:{mode}' .*{said}") as caught,
+        ):
             session.run(noise(spec, faulty.TRIGGER))
-        assert time.monotonic() - start < DEADLINES.run + LATE
         assert "libedgetpu" not in str(caught.value)  # what is suspected of one backend alone
         assert not before.is_running()
-        # The next run starts a process and imports everything anew, within the deadline of `open`.
-        start = time.monotonic()
-        answer = session.run(good)
-        assert time.monotonic() - start < AGAIN
+        with within(AGAIN):  # starts a process and imports everything anew
+            answer = session.run(good)
         for name, value in faulty.expected(spec, good).items():
             np.testing.assert_array_equal(answer[name], value)
         assert child(session).pid != before.pid
@@ -148,13 +155,12 @@ def test_a_failure_to_open_leaves_no_process(bundle: Bundle, mode: str, error: t
 
 
 def test_a_hang_while_opening_has_a_deadline_too(bundle: Bundle) -> None:
-    start = time.monotonic()
     with (
+        within(1.5 + LATE),
         pytest.raises(DeviceHungError, match=r"within 1\.5 s"),
         opened(bundle, "faulty:open-loop", deadlines=Deadlines(open=1.5)),
     ):
         pass
-    assert time.monotonic() - start < 1.5 + LATE
 
 
 def test_a_hang_while_opening_again_costs_little(
@@ -168,10 +174,8 @@ def test_a_hang_while_opening_again_costs_little(
         flag.touch()
         with pytest.raises(DeviceCrashedError):
             session.run(noise(spec, faulty.TRIGGER))
-        start = time.monotonic()
-        with pytest.raises(DeviceHungError):
+        with within(0.4 + 4 * took + LATE), pytest.raises(DeviceHungError):
             session.run(noise(spec))
-        assert time.monotonic() - start < 0.4 + 4 * took + LATE < Deadlines().open
         flag.unlink()
         session.run(noise(spec))
 

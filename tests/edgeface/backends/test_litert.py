@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeface.backends.base import create
 from edgeface.backends.litert import LiteRTBackend, LiteRTSession
 from edgeface.bundle import Bundle, ModelSpec
 from edgeface.errors import BundleError, DeviceError
@@ -142,3 +143,8 @@ def test_a_missing_runtime_names_the_mend(bundle: Bundle, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(DeviceError, match="pip install ai-edge-litert"):
         open_task(bundle, "expression")
+    create("litert")  # nothing is imported to make one, so that it is a package that is looked for
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    monkeypatch.setitem(sys.modules, "tflite_runtime", None)
+    with pytest.raises(DeviceError, match="pip install ai-edge-litert"):
+        create("litert")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -501,36 +500,6 @@ OnnxBackend().open(SPEC, student(), 1)
 
 def test_telemetry_is_off_before_the_import_and_not_imported_with_edgeface() -> None:
     assert in_a_fresh_process(_SPY) == "1\n"
-
-
-_WAIT = """
-import os, sys, time
-if sys.argv[1] == "bare":
-    import onnxruntime
-from edgeface.backends.onnx import OnnxBackend
-from tests.edgeface.backends.onnx_models import SPEC, noise, student
-if sys.argv[1] == "house":
-    OnnxBackend().open(SPEC, student(), 1).run(noise())
-time.sleep(20)
-"""
-
-
-@pytest.mark.soak
-@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-@pytest.mark.parametrize("who", ["house", "bare"])
-def test_no_packet_leaves_by_strace(who: str, tmp_path: Path) -> None:
-    """`bare` is the control: onnxruntime imported without us looks for its makers' host within 10 s."""
-    trace = tmp_path / "trace"
-    environment = {name: v for name, v in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
-    command = ["strace", "-f", "-e", "trace=socket", "-o", str(trace), sys.executable, "-c", _WAIT, who]
-    subprocess.run(command, check=True, timeout=300, env=environment, cwd=Path(__file__).parents[3])
-    calls = [line for line in trace.read_text().splitlines() if "AF_INET" in line]
-    if who == "bare":
-        if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 29):
-            pytest.skip("this onnxruntime has no telemetry")
-        assert calls, "the trace sees nothing, so it proves nothing"
-    else:
-        assert calls == []
 
 
 @pytest.mark.soak
