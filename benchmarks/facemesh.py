@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import checks, frames, machine, peers, samples
+from benchmarks import checks, environments, frames, machine, samples
 from benchmarks.errors import BenchmarkError
 from benchmarks.process import Program, Side
 
@@ -223,7 +223,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="pin both sides to it")
     parser.add_argument("--bundle", type=Path, help="a bundle of students instead of the built-in one")
     parser.add_argument(
-        "--cache", type=Path, default=peers.default_cache(), help="where MediaPipe's environment is kept"
+        "--cache",
+        type=Path,
+        default=environments.default_cache(),
+        help="where MediaPipe's environment is kept",
     )
     parser.add_argument("--mediapipe-python", type=Path, help="a Python that has mediapipe==0.10.14 already")
     parsed = parser.parse_args(arguments)
@@ -237,7 +240,7 @@ def _run(asked: argparse.Namespace) -> dict[str, Any]:
 
     frame = frames.webcam_frame(edgeface.read_image(_ROOT / "examples" / "astronaut.jpg").rgb)
     bundle = [str(asked.bundle.resolve())] if asked.bundle else []
-    peer = asked.mediapipe_python or peers.mediapipe_python(asked.cache)
+    peer = asked.mediapipe_python or environments.MEDIAPIPE.interpreter(asked.cache)
     programs = {
         "edgeface": Program("EdgeFace", Path(sys.executable), "edgeface_side.py", bundle),
         "mediapipe": Program("MediaPipe", peer, "mediapipe_side.py"),

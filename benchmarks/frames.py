@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeface.benchmark.pictures import Scene, sitting
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WHAT", "digest", "webcam_frame"]
+    from edgeface.results import Face
+
+__all__ = ["WHAT", "digest", "group_frame", "webcam_frame"]
 
 WHAT = (
     "examples/astronaut.jpg (512 x 512), top 480 rows, unscaled, centred between two black columns of 64 px; "
@@ -25,6 +29,11 @@ def webcam_frame(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
     frame = np.zeros((480, 640, 3), np.uint8)
     frame[:, 64:576] = photo[:480]
     return frame
+
+
+def group_frame(photo: NDArray[np.uint8], face: Face, count: int) -> NDArray[np.uint8]:
+    """A face of a photo ``count`` times in a 640 x 480 frame, each about 105 px wide, before a plain wall."""
+    return Scene.with_faces(sitting(photo, face), count).rgb
 
 
 def digest(frame: NDArray[np.uint8]) -> str:

@@ -31,10 +31,10 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 @dataclass(frozen=True)
 class Program:
-    """What to start for a side: its name, the Python of its environment, its script and its arguments."""
+    """What to start for a side: its name, its environment's interpreter, its script and its arguments."""
 
     name: str
-    python: Path
+    interpreter: Path
     script: str
     arguments: Sequence[str] = ()
 
@@ -46,7 +46,7 @@ class Side:
         """Start `program` pinned to `core` and hand it `frame`, uint8 [H, W, 3] RGB."""
         self.name = program.name
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child that writes to it
-        command = [str(program.python), str(_SIDES / program.script), *program.arguments]
+        command = [str(program.interpreter), str(_SIDES / program.script), *program.arguments]
         environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": str(_ROOT)}
         self.started_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         self._child = subprocess.Popen(

@@ -30,8 +30,8 @@ import cv2
 import numpy as np
 
 import edgeface
+from benchmarks import environments, machine
 from benchmarks import frames as webcam
-from benchmarks import machine, peers
 from benchmarks.errors import BenchmarkError
 from benchmarks.process import Program, Side
 from edgeface.bundle import Bundle
@@ -348,7 +348,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--core", type=int, default=max(os.sched_getaffinity(0)), help="MediaPipe is pinned to it"
     )
     parser.add_argument(
-        "--cache", type=Path, default=peers.default_cache(), help="where MediaPipe's environment is kept"
+        "--cache",
+        type=Path,
+        default=environments.default_cache(),
+        help="where MediaPipe's environment is kept",
     )
     parser.add_argument("--mediapipe-python", type=Path, help="a Python that has mediapipe==0.10.14 already")
     parsed = parser.parse_args(arguments)
@@ -360,7 +363,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(asked: argparse.Namespace) -> dict[str, Any]:
     peer = None
     if not asked.alone:
-        python = asked.mediapipe_python or peers.mediapipe_python(asked.cache)
+        python = asked.mediapipe_python or environments.MEDIAPIPE.interpreter(asked.cache)
         peer = Program("MediaPipe", python, "mediapipe_side.py")
     photos = [edgeface.read_image(path).rgb for path in asked.photos]
     conditions = {

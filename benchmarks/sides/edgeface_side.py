@@ -1,12 +1,15 @@
-"""EdgeFace's side: one analyzer per variant, one thread; started by `benchmarks.facemesh`, never by hand."""
+"""EdgeFace's side: one analyzer per variant, one thread; started by a benchmark, never by hand.
+
+A variant is a set of tasks and, behind an @, how many faces there are at most (one, if nothing is said).
+"""
 
 from __future__ import annotations
 
-import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lines import serve
+import cv2
+from lines import serve, software
 
 import edgeface
 
@@ -15,14 +18,20 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-_TASKS = {"edgeface_landmarks": ("landmarks",), "edgeface_all": ("landmarks", "parsing", "expression")}
+_TASKS = {
+    "edgeface_boxes": (),
+    "edgeface_landmarks": ("landmarks",),
+    "edgeface_all": ("landmarks", "parsing", "expression"),
+}
 # Outer eye corners, nose tip and mouth corners of iBUG-68, in the order of the other side's witness.
 _FIVE_POINTS = [36, 45, 30, 48, 54]
 
 
 def _open(variant: str) -> Callable[[np.ndarray], Any]:
+    cv2.setNumThreads(1)  # it resizes on every core that it may use, whatever the models are told
     bundle = sys.argv[1] if len(sys.argv) > 1 else None
-    analyzer = edgeface.FaceAnalyzer(tasks=_TASKS[variant], max_faces=1, threads=1, bundle=bundle)
+    tasks, _, most = variant.partition("@")
+    analyzer = edgeface.FaceAnalyzer(_TASKS[tasks], max_faces=int(most or 1), threads=1, bundle=bundle)
     return analyzer.analyze
 
 
@@ -30,11 +39,17 @@ def _witness(result: edgeface.FrameResult) -> dict[str, Any]:
     if not result.faces:
         return {"faces": 0}
     face = result.faces[0]
-    seen: dict[str, Any] = {
-        "faces": len(result.faces),
-        "box": [face.bbox.x, face.bbox.y, face.bbox.width, face.bbox.height],
-        "points": face.landmarks.points[_FIVE_POINTS].tolist(),
-    }
+    each = [
+        {
+            "box": [found.bbox.x, found.bbox.y, found.bbox.width, found.bbox.height],
+            "five": None if found.keypoints is None else found.keypoints.tolist(),
+            "points": None if found.landmarks is None else found.landmarks.points.tolist(),
+        }
+        for found in result.faces
+    ]
+    seen: dict[str, Any] = {"faces": len(each), "box": each[0]["box"], "each": each}
+    if face.landmarks is not None:
+        seen["points"] = face.landmarks.points[_FIVE_POINTS].tolist()
     if face.parsing is not None and face.expression is not None:
         seen["parsing"] = {name: float(share) for name, share in face.parsing.fractions().items()}
         seen["expression"] = {name: float(score) for name, score in face.expression.scores.items()}
@@ -42,18 +57,12 @@ def _witness(result: edgeface.FrameResult) -> dict[str, Any]:
 
 
 def _about() -> dict[str, Any]:
-    from importlib import metadata
-
     from edgeface.bundle import Bundle
 
     bundle = Bundle.load(sys.argv[1]) if len(sys.argv) > 1 else Bundle.builtin()
-    libraries = ("numpy", "opencv-python-headless", "ai-edge-litert")
-    return {
-        "version": edgeface.__version__,
-        "bundle": bundle.digest,
-        "python": platform.python_version(),
-        "libraries": {name: metadata.version(name) for name in libraries},
-    }
+    told = software("numpy", "opencv-python-headless", "ai-edge-litert")
+    libraries = {"numpy": told["version"], **told["libraries"]}
+    return {**told, "version": edgeface.__version__, "bundle": bundle.digest, "libraries": libraries}
 
 
 if __name__ == "__main__":

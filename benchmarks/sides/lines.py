@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     Variant = Callable[[np.ndarray], Any]
     Witness = Callable[[Any], dict[str, Any]]
 
-__all__ = ["memory_bytes", "serve"]
+__all__ = ["memory_bytes", "serve", "software"]
 
 
 def memory_bytes() -> dict[str, int]:
@@ -36,10 +37,30 @@ def memory_bytes() -> dict[str, int]:
     }
 
 
+def software(*distributions: str) -> dict[str, Any]:
+    """The first of these distributions is the side's own; its version, Python's, and those of the others."""
+    from importlib import metadata
+
+    first, *others = distributions
+    return {
+        "version": metadata.version(first),
+        "python": platform.python_version(),
+        "libraries": {name: metadata.version(name) for name in others},
+    }
+
+
 def serve(
-    open_variant: Callable[[str], Variant], witness: Witness, about: Callable[[], dict[str, Any]]
+    open_variant: Callable[[str], Variant],
+    witness: Witness,
+    about: Callable[[], dict[str, Any]],
+    *,
+    bgr: bool = False,
 ) -> None:
-    """Answer requests until stdin ends; an exception ends the process, so that no failed call is timed."""
+    """Answer requests until stdin ends; an exception ends the process, so that no failed call is timed.
+
+    ``bgr``: the side's library wants its pixels in that order, as its cameras give them; turning them costs
+    it nothing.
+    """
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # a native library that logs to stdout must not speak into the answers
@@ -53,6 +74,8 @@ def serve(
             height, width = request["height"], request["width"]
             pixels = requests.read(height * width * 3)
             frame = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+            if bgr:
+                frame = np.ascontiguousarray(frame[..., ::-1])
             answer: dict[str, Any] = {}
         elif request["do"] == "calls":
             name = request["variant"]

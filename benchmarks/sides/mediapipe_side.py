@@ -1,12 +1,16 @@
-"""MediaPipe's side: FaceMesh as its users call it; runs in an environment of its own, never by hand."""
+"""MediaPipe's side: FaceMesh as its users call it; runs in an environment of its own, never by hand.
+
+A variant is a mode and, behind an @, how many faces there are at most (one, if nothing is said). FaceMesh is
+told that number: told more than there are, its video mode would look for the others in every frame.
+"""
 
 from __future__ import annotations
 
-import platform
 from typing import TYPE_CHECKING, Any
 
 import mediapipe
-from lines import serve
+from lines import serve, software
+from mesh import faces_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +24,9 @@ _FIVE_POINTS = [33, 263, 1, 61, 291]
 def _open(variant: str) -> Callable[[np.ndarray], Any]:
     # Defaults otherwise: no iris refinement, which would cost FaceMesh more; its answer stays in units of the
     # frame and unparsed, while EdgeFace's includes the finished result objects.
+    mode, _, most = variant.partition("@")
     mesh = mediapipe.solutions.face_mesh.FaceMesh(
-        static_image_mode=variant == "mediapipe_static", max_num_faces=1
+        static_image_mode=mode == "mediapipe_static", max_num_faces=int(most or 1)
     )
 
     def run(frame: np.ndarray) -> Any:
@@ -34,25 +39,15 @@ def _witness(result: Any) -> dict[str, Any]:
     answer, (height, width, _) = result
     if not answer.multi_face_landmarks:
         return {"faces": 0}
-    points = [[p.x * width - 0.5, p.y * height - 0.5] for p in answer.multi_face_landmarks[0].landmark]
-    left, right = min(x for x, _ in points), max(x for x, _ in points)
-    top, bottom = min(y for _, y in points), max(y for _, y in points)
-    return {
-        "faces": len(answer.multi_face_landmarks),
-        "box": [left, top, right - left, bottom - top],
-        "points": [points[index] for index in _FIVE_POINTS],
-    }
+    meshes = [found.landmark for found in answer.multi_face_landmarks]
+    each = faces_of(meshes, width, height)
+    five = [meshes[0][index] for index in _FIVE_POINTS]
+    points = [[p.x * width - 0.5, p.y * height - 0.5] for p in five]
+    return {"faces": len(each), "box": each[0]["box"], "points": points, "each": each}
 
 
 def _about() -> dict[str, Any]:
-    from importlib import metadata
-
-    libraries = ("numpy", "opencv-contrib-python", "protobuf")
-    return {
-        "version": metadata.version("mediapipe"),
-        "python": platform.python_version(),
-        "libraries": {name: metadata.version(name) for name in libraries},
-    }
+    return software("mediapipe", "numpy", "opencv-contrib-python", "protobuf")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import checks, facemesh, frames, machine, peers, samples
+from benchmarks import checks, environments, facemesh, frames, machine, samples
 from benchmarks.errors import BenchmarkError
 from benchmarks.process import Program, Side
 
@@ -229,13 +229,13 @@ class TestSide:
             side.calls("edgeface_landmarks", warm_up=0, calls=1)
 
 
-class TestPeers:
+class TestEnvironments:
     def test_an_interrupted_environment_is_not_ready(self, tmp_path: Path) -> None:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "python").symlink_to(sys.executable)
-        assert not peers.is_ready(tmp_path)
+        assert not environments.MEDIAPIPE.is_ready(tmp_path)
         (tmp_path / "installed").write_text("other versions")
-        assert not peers.is_ready(tmp_path)
+        assert not environments.MEDIAPIPE.is_ready(tmp_path)
 
     def test_a_failed_run_writes_nothing(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = tmp_path / "result.json"

@@ -1,0 +1,189 @@
+"""EdgeFace beside its peers: same frames, same core, one thread each, in turns; accuracy beside every speed.
+
+Run from a checkout, on a quiet machine. The first run makes the peers' environments in the user's cache and
+needs the network for that::
+
+    python -m benchmarks.peers --data PHOTOS --files MODELS --out benchmarks/results/peers-BOARD.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import edgeface
+from benchmarks import environments, frames, machine
+from benchmarks.errors import BenchmarkError
+from benchmarks.peers import labelled, result, rounds
+from benchmarks.peers.catalogue import OURS, PEERS, Peer
+from benchmarks.peers.crops import LandmarkCrops
+from benchmarks.process import Program
+from benchmarks.sides.mesh import VERTICES
+from edgeface.bundle import Bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeface.results import Face
+
+__all__ = ["main"]
+
+_ROOT = Path(__file__).resolve().parents[2]
+_FACES = (1, 2, 4)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, write the result; 1 when nothing could be measured."""
+    asked = _arguments(arguments)
+    try:
+        found = _run(asked)
+    except (BenchmarkError, edgeface.EdgeFaceError) as error:
+        print(f"no result: {error}", file=sys.stderr)
+        return 1
+    print(result.table(found))
+    if asked.out:
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        asked.out.write_text(json.dumps(found, indent=1) + "\n")
+        asked.out.with_suffix(".md").write_text(result.table(found) + "\n")
+        print(f"\nwritten to {asked.out} and {asked.out.with_suffix('.md')}")
+    return 0
+
+
+def _run(asked: argparse.Namespace) -> dict[str, Any]:
+    photos = labelled.read_labelled(asked.data, asked.split, asked.part)
+    bundle = Bundle.builtin()
+    crops = LandmarkCrops(bundle)
+    shown = _frames(bundle, crops)
+    plan = rounds.Plan(asked.rounds, asked.calls, asked.cold_rounds, asked.core)
+    with tempfile.TemporaryDirectory() as scratch:
+        programs, not_here = _programs(asked, crops.told(Path(scratch)))
+        load, times = os.getloadavg()[0], machine.cpu_times()
+        measured = rounds.measure(programs, shown, plan, _tell)
+        steal = machine.steal_share(times, machine.cpu_times())
+        with edgeface.FaceAnalyzer((), bundle=bundle) as finder:
+            for peer, program in programs.items():
+                if peer.key not in measured.software:
+                    continue
+                _tell(f"accuracy of {peer.key}")
+                try:
+                    measured.judged |= rounds.judge(
+                        program, peer.variants, photos, plan.core, (finder, crops)
+                    )
+                except BenchmarkError as error:  # without an accuracy its speeds will not be shown
+                    not_here[peer.key] = f"it died of the labelled photos: {error}"
+    conditions = {
+        "frames": {
+            name: {"faces": len(frame.boxes), "sha256": frames.digest(frame.rgb)}
+            for name, frame in shown.items()
+        },
+        "data": labelled.describe(photos),
+        "threads": 1,
+        "core": plan.core,
+        "rounds": plan.rounds,
+        "timed_calls_per_round": plan.calls,
+        "cold_rounds": plan.cold_rounds,
+        "load_average_before": round(load, 2),
+        "steal_share": round(steal, 4),
+    }
+    return result.report(list(programs), measured, not_here, conditions, machine.describe())
+
+
+def _programs(asked: argparse.Namespace, own: dict[str, Any]) -> tuple[dict[Peer, Program], dict[str, str]]:
+    """What is started for each peer that was chosen, and why the others are not here."""
+    programs, not_here = {}, {}
+    for peer in PEERS:
+        if asked.only and peer.key not in (OURS, "litert", *asked.only):
+            continue
+        missing = peer.missing(asked.files)
+        if missing:
+            not_here[peer.key] = f"needs {'; and '.join(one.how for one in missing)} (--files)"
+            continue
+        _tell(f"environment of {peer.key}")
+        try:
+            programs[peer] = _program(peer, asked, own)
+        except BenchmarkError as error:
+            not_here[peer.key] = str(error)
+    return programs, not_here
+
+
+def _program(peer: Peer, asked: argparse.Namespace, own: dict[str, Any]) -> Program:
+    interpreter = peer.environment.interpreter(asked.cache)
+    name = f"peer {peer.key}"
+    if peer.key == OURS:
+        return Program(name, interpreter, peer.script)
+    told = {**own, **peer.told(asked.cache, asked.files), "runtime": peer.runtime, "mesh-vertices": VERTICES}
+    return Program(name, interpreter, peer.script, [json.dumps(told)])
+
+
+def _frames(bundle: Bundle, crops: LandmarkCrops) -> dict[str, rounds.Shown]:
+    """The photo that ships, 640 x 480: alone as in `facemesh`, its face two and four times; and its crop."""
+    photo = edgeface.read_image(_ROOT / "examples" / "astronaut.jpg").rgb
+    shown = {}
+    with edgeface.FaceAnalyzer(("landmarks",), bundle=bundle) as analyzer:
+        (face,) = _largest(analyzer, photo, 1)
+        for count in _FACES:
+            rgb = frames.webcam_frame(photo) if count == 1 else frames.group_frame(photo, face, count)
+            faces = _largest(analyzer, rgb, count)
+            boxes = tuple(_hull(one) for one in faces)
+            shown["1 face" if count == 1 else f"{count} faces"] = rounds.Shown(rgb, boxes)
+            if count == 1:
+                pixels, crop = crops.cut(rgb, faces[0])
+                away = crops.offsets(faces[0].landmarks, crop)
+                crop_frame = rounds.Shown(pixels.copy(), (), away, crops.unit)
+    return {**shown, rounds.CROP: crop_frame}
+
+
+def _largest(analyzer: edgeface.FaceAnalyzer, rgb: np.ndarray, count: int) -> list[Face]:
+    faces = sorted(analyzer.analyze(rgb).faces, key=lambda face: -face.bbox.area)[:count]
+    if len(faces) != count:
+        raise BenchmarkError(f"EdgeFace finds {len(faces)} faces in a frame with {count}")
+    return faces
+
+
+def _hull(face: Face) -> tuple[float, ...]:
+    if face.landmarks is None:
+        raise BenchmarkError("EdgeFace gave no points of a face")
+    points = face.landmarks.points.astype(np.float64)
+    return (*points.min(0).tolist(), *np.ptp(points, axis=0).tolist())
+
+
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers", description=(__doc__ or "").split("\n\n")[0]
+    )
+    add = parser.add_argument
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        help="labelled photos with 300-W's .pts files: a speed without its accuracy is not shown",
+    )
+    add("--split", type=Path, help="only the photos that this CSV (columns name, part) has in --part")
+    add("--part", default="validation", help="(default: validation)")
+    add("--files", type=Path, nargs="+", default=[], help="folders with the models and clones that you have")
+    add("--only", nargs="+", choices=[peer.key for peer in PEERS], help="these peers, beside EdgeFace")
+    add("--rounds", type=int, default=100, help="interleaved rounds (default: 100)")
+    add("--calls", type=int, default=3, help="timed calls per variant, frame and round (default: 3)")
+    add("--cold-rounds", type=int, default=5, help="whole processes per variant (default: 5; 0: none)")
+    add("--core", type=int, default=max(os.sched_getaffinity(0)), help="every side is pinned to it")
+    add("--cache", type=Path, default=environments.default_cache(), help="where environments are kept")
+    add("--out", type=Path, help="write the result here, as JSON, and the table beside it")
+    parsed = parser.parse_args(arguments)
+    if min(parsed.rounds, parsed.calls) < 1 or parsed.cold_rounds < 0:
+        parser.error("--rounds and --calls must be 1 or more, --cold-rounds 0 or more")
+    return parsed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

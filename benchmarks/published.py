@@ -1,0 +1,172 @@
+"""The committed results: every file follows its schema, and the tables of the pages are made of them.
+
+Run from a checkout, after a file was added or measured anew::
+
+    python -m benchmarks.published                 # the tables of benchmarks/results/README.md
+    python -m benchmarks.published README.md       # of another page that has the marks
+    python -m benchmarks.published --check         # change nothing; 1 where something is wrong or old
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- /table -->``; the names are those of `TABLES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.arm_instructions import counts
+from benchmarks.peers import result as peers
+from edgeface.benchmark.tables import device_line, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["PAGE", "RESULTS", "SCHEMAS", "TABLES", "faults", "filled", "main", "records"]
+
+_HERE = Path(__file__).parent
+RESULTS = _HERE / "results"
+PAGE = RESULTS / "README.md"
+
+SCHEMAS: dict[str, Path] = {
+    "edgeface.bench/1": _HERE.parent / "edgeface" / "benchmark" / "schema.json",
+    "edgeface.benchmark.facemesh/1": _HERE / "facemesh.schema.json",
+    "edgeface.benchmark.peers/1": _HERE / "peers.schema.json",
+    "edgeface.benchmark.roofline/1": _HERE / "roofline.schema.json",
+    "edgeface.benchmark.arm-instructions/1": _HERE / "instructions.schema.json",
+    "edgeface.benchmark.x86-instructions/1": _HERE / "instructions.schema.json",
+}
+"""Schema's name in a result -> its file."""
+
+_NOTHING = "Nothing is committed yet."
+
+
+def records(folder: Path = RESULTS) -> dict[Path, dict[str, Any]]:
+    """Every result below a folder, in the order of their names."""
+    return {path: json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))}
+
+
+def faults(path: Path, record: object) -> list[str]:
+    """What is wrong with a result, in words; empty when it may be committed."""
+    from jsonschema import Draft202012Validator  # of the `dev` extra
+
+    named = record.get("schema") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or named not in SCHEMAS:
+        return [f"{path.name}: its schema is {named!r}, not one of {', '.join(SCHEMAS)}"]
+    schema = json.loads(SCHEMAS[named].read_text())
+    found = [
+        f"{path.name}: {'/'.join(map(str, error.absolute_path)) or 'the whole'}: {error.message[:300]}"
+        for error in Draft202012Validator(schema).iter_errors(record)
+    ]
+    if record.get("interrupted"):
+        found.append(f"{path.name}: the run was interrupted; measure again")
+    return found
+
+
+def devices(found: Iterable[dict[str, Any]]) -> str:
+    """A row for each case of each board's `edgeface bench`."""
+    head = ["device", "backend", "scenario", "case", "p50, ms", "p95, ms", "fps", "flags"]
+    rows = [
+        [
+            device_line(record),
+            f"{record['models']['backend']}, {record['models']['threads']} thread(s)",
+            record["scenario"],
+            case["name"],
+            number(case["stages_ms"]["total"]["p50"]),
+            number(case["stages_ms"]["total"]["p95"]),
+            "-" if case["kind"] == "process" else number(case["fps"]),
+            ", ".join(record["flags"]) or "-",
+        ]
+        for record in _of(found, "edgeface.bench/1")
+        for case in record["cases"]
+    ]
+    return _markdown(head, rows)
+
+
+def students(found: Iterable[dict[str, Any]]) -> str:
+    """Each student under the roof of each machine."""
+    head = ["machine", "student", "MMAC", "bare run, ms", "roof, ms", "times the roof"]
+    rows = [
+        [
+            record["machine"]["board"] or record["machine"]["cpu"] or record["machine"]["architecture"],
+            task,
+            f"{told['macs'] / 1e6:.1f}",
+            f"{told['ns'] / 1e6:.3f}",
+            f"{told['roof_ns'] / 1e6:.3f}",
+            f"{told['times_the_roof']:.2f}",
+        ]
+        for record in _of(found, "edgeface.benchmark.roofline/1")
+        for task, told in record["students"].items()
+    ]
+    return _markdown(head, rows)
+
+
+def _beside_peers(found: Iterable[dict[str, Any]]) -> str:
+    newest = max(_of(found, "edgeface.benchmark.peers/1"), key=lambda one: one["created"], default=None)
+    return _NOTHING if newest is None else peers.table(newest)
+
+
+def _instructions(found: Iterable[dict[str, Any]]) -> str:
+    newest = max(
+        _of(found, "edgeface.benchmark.x86-instructions/1"), key=lambda one: one["created"], default=None
+    )
+    return _NOTHING if newest is None else counts.table(newest)
+
+
+TABLES: dict[str, Callable[[Iterable[dict[str, Any]]], str]] = {
+    "devices": devices,
+    "peers": _beside_peers,
+    "roofline": students,
+    "x86-instructions": _instructions,
+}
+"""Name between the marks -> what makes the table."""
+
+
+def filled(text: str, found: Sequence[dict[str, Any]]) -> str:
+    """A page with its tables made anew; marks of other names are left alone."""
+    for name, made in TABLES.items():
+        table = made(found)
+        pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- /table -->)", re.DOTALL)
+        text = pattern.sub(lambda marks, table=table: f"{marks[1]}{table}\n{marks[2]}", text)
+    return text
+
+
+def _of(found: Iterable[dict[str, Any]], schema: str) -> list[dict[str, Any]]:
+    return [record for record in found if record.get("schema") == schema]
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    if not rows:
+        return _NOTHING
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check every result, then write the tables; 1 where a result is unsound or a checked page is old."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.published", description=(__doc__ or "").split("\n\n")[0]
+    )
+    parser.add_argument("pages", nargs="*", type=Path, default=[PAGE], help=f"(default: {PAGE.name} there)")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    asked = parser.parse_args(arguments)
+    found = records()
+    wrong = [fault for path, record in found.items() for fault in faults(path, record)]
+    for page in asked.pages:
+        text = page.read_text()
+        made = filled(text, list(found.values())) if not wrong else text
+        if made != text and asked.check:
+            wrong.append(f"{page.name}: its tables are old; run python -m benchmarks.published {page.name}")
+        elif made != text:
+            page.write_text(made)
+            print(f"written: {page}")
+    for fault in wrong:
+        print(fault, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
