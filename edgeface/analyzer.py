@@ -366,5 +366,5 @@ def _fallback(ran: Ran) -> str:
     if ran.cpu_operators:
         return f"{ran.backend} left {ran.cpu_operators} operators on the CPU"
     if ran.backend.rpartition(":")[2] == "litert" and ran.delegate is None:
-        return "LiteRT runs without XNNPACK, its fast kernels; is /sys mounted?"
+        return "LiteRT runs without XNNPACK, its fast kernels; is /sys mounted, and ai-edge-litert installed?"
     return ""

@@ -6,12 +6,15 @@
     +-- ArgumentError           a public call got an argument that it cannot use (also a ValueError)
     +-- FrameError              the picture: unreadable, damaged, too large, of a wrong shape
     +-- ConversionError         a label conversion that would lose information and was not asked to
-    +-- BundleError             the model bundle: damaged, foreign, incomplete
+    +-- BundleError             the model bundle: damaged, foreign, incomplete; refused by `edgeface.store`
     +-- DeviceError             the accelerator or its runtime: missing, lost, refusing a model
     |   +-- DeviceHungError     it gave no answer within its deadline; its process was ended
     |   +-- DeviceCrashedError  native code ended the process that it was isolated in
+    |   +-- NoBackendError      nothing here runs the models; in `edgeface.choice`, with what each lacks
     +-- CameraError             the camera: absent, unplugged, silent
     +-- ServiceError            the kiosk service: address in use, not allowed, shutting down
+    +-- StoreError              the installed models: their folder is busy, damaged, full; in `edgeface.store`
+    +-- UpdateError             newer models: unreachable, or not to be believed; in `edgeface.update`
 
 Each message names the input and the mend. Errors of NumPy, OpenCV, LiteRT and the operating system are turned
 into these once, at the place where they enter; the original stays reachable as ``__cause__``.
