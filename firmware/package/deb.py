@@ -31,7 +31,7 @@ _UNITS = Path(__file__).parents[1] / "systemd"
 _SCRIPTS = ("postinst", "prerm", "postrm")
 _RUN = ("usr/bin/edgeface", *(f"DEBIAN/{name}" for name in _SCRIPTS))
 # Files that a device never reads: a third of the environment.
-_NEEDLESS = ("tests", "test", "include", "_pyinstaller", "f2py", "testing/tests")
+_NEEDLESS = ("tests", "test", "test_data", "include", "_pyinstaller", "f2py", ".gitignore")
 
 
 def build(checkout: Path, release: str, architecture: str, out: Path) -> Path:
@@ -72,10 +72,10 @@ def _environment(home: Path, wheel: Path, release: str, architecture: str) -> No
     roots.install(release, packages, [f"{wheel}[{_EXTRAS}]"], ARCHITECTURES[architecture])
     shutil.rmtree(packages / "bin", ignore_errors=True)
     for name in _NEEDLESS:
-        for folder in list(packages.rglob(name)):
-            shutil.rmtree(folder, ignore_errors=True)
+        for path in list(packages.rglob(name)):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     (home / "bin").mkdir()
-    (home / "bin/python3").symlink_to("/usr/bin/python3")
+    (home / "bin/python3").symlink_to("../../../bin/python3")  # relative, as Debian has it below /usr
     (home / "pyvenv.cfg").write_text(
         f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {python}\n"
     )
@@ -131,10 +131,11 @@ def _control(tree: Path, version: str, release: str, architecture: str) -> None:
         "Priority: optional\n"
         "Homepage: https://www.debian.org/\n"
         "Description: faces with landmarks, a parsing map and an expression, as a service\n"
-        " EdgeFace turns camera frames into faces with 68 landmarks, a parsing map and an\n"
-        " expression, on small machines and without a network. This package has it in a\n"
-        " Python environment of its own, with a sandboxed service, models that are updated\n"
-        " in two slots and left again when they do not work, and rules for accelerators.\n"
+        " EdgeFace turns camera frames into faces with 68 landmarks, a parsing map\n"
+        " and an expression, on small machines and without a network. This package\n"
+        " has it in a Python environment of its own, with a sandboxed service, models\n"
+        " that are updated in two slots and left again when they do not work, and\n"
+        " rules for accelerators.\n"
         " It does not recognise who somebody is.\n"
     )
     (folder / "conffiles").write_text("/etc/edgeface/service.env\n")
