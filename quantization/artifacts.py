@@ -23,6 +23,7 @@ from .convert import to_float_tflite
 from .courses import WEIGHTS
 from .evaluate import DOUBTFUL, Graded, Grader
 from .heldout import held_out_frames
+from .heldshards import graded_on, held_out_shard
 from .onnx_export import export_onnx
 from .pack import build_bundle, export_student, student_of
 from .parity import Parity, measure
@@ -95,6 +96,11 @@ class Trained:
         return str(self.recipe["task"])
 
     @property
+    def home(self) -> Path:
+        """The folder of its log and of what did not train it."""
+        return self.weights.parent if self.run is None else self.run
+
+    @property
     def floor(self) -> float:
         """What every output of an int8 file must keep, in dB."""
         return float(self.recipe["deploy"].get("min_sqnr_db", _MIN_SQNR_DB))
@@ -128,7 +134,14 @@ def student_artifacts(student: Trained, data: Path, labels: Path) -> dict[str, b
     made: dict[str, Any] = {}
     for kind in progress(f"{task}: files", ("tflite", "onnx")):
         made[kind] = (
-            export_student(network, names, calibration, percentile=share, min_sqnr_db=student.floor)
+            export_student(
+                network,
+                names,
+                calibration,
+                percentile=share,
+                min_sqnr_db=student.floor,
+                require_edgetpu=student.recipe.get("gates", {}).get("edgetpu", True),
+            )
             if kind == "tflite"
             else export_onnx(network, names, calibration, percentile=share)
         )
@@ -197,7 +210,8 @@ def student_parity(
     Raises:
         ExportError: an export fails, or a runtime cannot run its file.
     """
-    found = held_out_frames(student.task, bundle, data, labels, frames)
+    shard = held_out_shard(student.recipe, student.home)
+    found = held_out_frames(student.task, bundle, data, labels, frames, shard)
     return measure(
         student.task,
         student.network(),
@@ -222,9 +236,10 @@ def student_figures(
 ) -> Iterator[tuple[str, Graded]]:
     """The figures of the bundle's student, ``int8``, and of the weights it was made of, ``fp32``.
 
-    A bundle without a detector borrows that of ``base``, to find the faces it is graded on.
+    A bundle without a detector borrows that of ``base``, to find the faces it is graded on. One that learned
+    from shards is graded on what of them did not train it.
     """
-    task = student.task
+    task, shard = student.task, held_out_shard(student.recipe, student.home)
     int8 = bundle.artifact(bundle.model(task).artifact)
     if task not in {"detection", "expression"} and "detection" not in bundle.tasks:
         bundle = _with_detector(bundle, base)  # expression is graded on whole pictures
@@ -233,6 +248,9 @@ def student_figures(
         backend: Any = "auto" if stored else MixedBackend({task: student.network()})
         whose = hashlib.sha256(int8).hexdigest() if stored else str(digest(student.weights))
         make: Any = partial(FaceAnalyzer, bundle=bundle, backend=backend)
+        if shard is not None:
+            yield kind, graded_on(shard, task, make, whose, data)
+            continue
         eager = partial(make, (), min_score=DOUBTFUL)
         yield kind, Grader(data, labels, make, eager, {task: whose}).measure(task)
 
@@ -243,7 +261,7 @@ def student_report(student: Trained, results: Path, bundle: Path, out: Path) -> 
     Raises:
         FileNotFoundError: it was not graded yet, or the run has no log.
     """
-    run = student.weights.parent if student.run is None else student.run
+    run = student.home
     with tempfile.TemporaryDirectory() as name:
         weights, recipes, logs = (Path(name) / part for part in ("weights", "recipes", "logs"))
         for folder in (weights, recipes, logs):

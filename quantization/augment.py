@@ -1,15 +1,20 @@
 """Augmentation shared by the tasks: what a camera, its light and things in front of a face do to a picture.
 
-All functions take and return RGB uint8 [H, W, 3] and draw from the generator they are given.
+All functions take and return RGB uint8 [H, W, 3] and draw from the generator they are given. `degrade` is
+what every picture goes through; `damage` adds single kinds, by the shares that ``student.damage`` of a recipe
+says.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Image", "degrade", "occlude", "polygon_mask", "write"]
+__all__ = ["DAMAGES", "Image", "damage", "degrade", "occlude", "polygon_mask", "write"]
 
 Image = NDArray[np.uint8]
 
@@ -20,38 +25,95 @@ def degrade(image: Image, rng: np.random.Generator, strength: float = 1.0) -> Im
     if rng.random() < 0.85:
         x = _tone(x, rng, strength)
     if rng.random() < 0.12:
-        x = np.repeat(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
+        x = _grey(x, rng)
     roll = rng.random()
-    height, width = x.shape[:2]
     if roll < 0.12 * strength:
-        x = cv2.GaussianBlur(x, (0, 0), float(rng.uniform(0.4, 1.8)))
+        x = _blur(x, rng)
     elif roll < 0.2 * strength:
-        length = int(rng.integers(3, 8))
-        kernel = np.zeros((length, length), np.float32)
-        angle = rng.uniform(0, np.pi)
-        half = (length - 1) / 2
-        ends = [
-            (round(half + s * half * np.cos(angle)), round(half + s * half * np.sin(angle))) for s in (-1, 1)
-        ]
-        cv2.line(kernel, ends[0], ends[1], 1.0)
-        x = cv2.filter2D(x, -1, kernel / kernel.sum())
+        x = _motion(x, rng)
     elif roll < 0.34 * strength:
-        factor = float(rng.uniform(0.3, 0.8))
-        small = cv2.resize(
-            x, (max(8, int(width * factor)), max(8, int(height * factor))), interpolation=cv2.INTER_AREA
-        )
-        x = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        x = _small(x, rng)
     if rng.random() < 0.3 * strength:
-        grain = rng.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32) * float(
-            rng.uniform(2, 14)
-        )
-        kind = cv2.INTER_NEAREST if rng.random() < 0.3 else cv2.INTER_LINEAR
-        x = cv2.add(x, cv2.resize(grain, (width, height), interpolation=kind), dtype=cv2.CV_8U)
+        x = _noise(x, rng)
     if rng.random() < 0.2 * strength:
-        ok, data = cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
-        if ok:
-            x = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        x = _jpeg(x, rng)
     return x
+
+
+def damage(image: Image, rng: np.random.Generator, shares: Mapping[str, float]) -> Image:
+    """Each of `DAMAGES` to its share of the pictures, in the order in which light reaches a file.
+
+    Without shares nothing happens and nothing is drawn.
+    """
+    for name, kind in DAMAGES.items():
+        if shares.get(name) and rng.random() < shares[name]:
+            image = kind(image, rng)
+    return image
+
+
+def _dark(image: Image, rng: np.random.Generator) -> Image:
+    """Low light: a twentieth to two fifths of it, with the noise that the camera's gain then shows."""
+    light = float(rng.uniform(0.05, 0.4))
+    height, width = image.shape[:2]
+    grain = rng.standard_normal((height, width, 3), np.float32) * float(rng.uniform(1, 6))
+    return cv2.add(cv2.convertScaleAbs(image, alpha=light), grain, dtype=cv2.CV_8U)
+
+
+def _grey(image: Image, _: np.random.Generator) -> Image:
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2)
+
+
+def _blur(image: Image, rng: np.random.Generator) -> Image:
+    """Out of focus."""
+    return cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.8)))
+
+
+def _motion(image: Image, rng: np.random.Generator) -> Image:
+    """Blurred along a line of three to seven pixels."""
+    length = int(rng.integers(3, 8))
+    kernel = np.zeros((length, length), np.float32)
+    angle = rng.uniform(0, np.pi)
+    half = (length - 1) / 2
+    ends = [(round(half + s * half * np.cos(angle)), round(half + s * half * np.sin(angle))) for s in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0)
+    return cv2.filter2D(image, -1, kernel / kernel.sum())
+
+
+def _small(image: Image, rng: np.random.Generator) -> Image:
+    """Of few pixels, enlarged."""
+    height, width = image.shape[:2]
+    factor = float(rng.uniform(0.3, 0.8))
+    size = (max(8, int(width * factor)), max(8, int(height * factor)))
+    return cv2.resize(
+        cv2.resize(image, size, interpolation=cv2.INTER_AREA), (width, height), interpolation=cv2.INTER_LINEAR
+    )
+
+
+def _noise(image: Image, rng: np.random.Generator) -> Image:
+    height, width = image.shape[:2]
+    grain = rng.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32) * float(rng.uniform(2, 14))
+    kind = cv2.INTER_NEAREST if rng.random() < 0.3 else cv2.INTER_LINEAR
+    return cv2.add(image, cv2.resize(grain, (width, height), interpolation=kind), dtype=cv2.CV_8U)
+
+
+def _jpeg(image: Image, rng: np.random.Generator) -> Image:
+    """Blocks and rings of a quality of 15 to 69."""
+    ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR) if ok else image
+
+
+DAMAGES: Mapping[str, Callable[[Image, np.random.Generator], Image]] = MappingProxyType(
+    {
+        "dark": _dark,
+        "grey": _grey,
+        "blur": _blur,
+        "motion": _motion,
+        "small": _small,
+        "noise": _noise,
+        "jpeg": _jpeg,
+    }
+)
+"""What can happen to a picture, by the names that a recipe has for it."""
 
 
 def _tone(image: Image, rng: np.random.Generator, strength: float) -> Image:

@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 import edgeface
 from edgeface import BBox, Bundle
 from edgeface.heads import DETECTORS
+from edgeface.labels import parsing_scheme
 
-from .card import HEADLINES, Facts, write_card
+from .card import HEADLINES, OWN_CARD, Facts, write_card
 from .convert import ExportError
 from .datasets import lfpw
 from .onnx_export import export_onnx
 from .pack import Exported, Student, build_bundle, export_student, export_tall
+from .progress import progress
 from .provenance import digest
+from .recipe import shards_of
 from .splits import parts
 from .tasks import RECIPES, StudentTask, load_recipe, load_task
 from .tasks.seen import Seen, seen, stages
@@ -99,7 +104,8 @@ def _network(recipe: dict[str, Any]) -> nn.Module:
     if task == "parsing":
         from .students.parsing import ParsingNet
 
-        return ParsingNet(student["widths"], student["decoder"])
+        labels = parsing_scheme(recipe["deploy"].get("labels") or "celebamask19")
+        return ParsingNet(student["widths"], student["decoder"], len(labels))
     from .students.detection import DetectionNet
 
     return DetectionNet(student["widths"], student["blocks"], int(student["neck"]))
@@ -133,15 +139,9 @@ def build(
         lessons = load_task(source.recipe, data, labels)
         trained = load_trained(source.recipe, weights / f"{name}.npz")
         network = deployed(trained)
-        calibration = list(lessons.calibration(int(deploy["calibration"])))
-        least = float(deploy.get("min_sqnr_db", 10.0))
-        share = float(deploy.get("percentile", 100.0))
-        exported = export_student(
-            network, type(network).outputs, calibration, percentile=share, min_sqnr_db=least
-        )
-        if with_onnx:
-            onnx = export_onnx(network, type(network).outputs, calibration, percentile=share).s8s8
-            exported = replace(exported, variants={"onnx": onnx})
+        count, least = int(deploy["calibration"]), float(deploy.get("min_sqnr_db", 10.0))
+        calibration = list(progress(f"{name}: calibration crops", lessons.calibration(count), count))
+        exported = _export(source.recipe, network, calibration, with_onnx=with_onnx)
         facts = source, weights / f"{name}.npz", metrics_of.get(name, {}), curves_of.get(name, {})
         student = _describe(lessons, trained, exported, *facts)
         if "false_per_window" in deploy:
@@ -149,8 +149,9 @@ def build(
             student = replace(student, head={**student.head, "score_threshold": found})
         students.append(student)
         if name == "detection":
-            tall = export_tall(network, exported, calibration, min_sqnr_db=least)
-            students.append(replace(student, task=DETECTORS[1], exported=tall))
+            for task in progress("detection: for frames that are higher than wide", DETECTORS[1:]):
+                tall = export_tall(network, exported, calibration, min_sqnr_db=least)
+                students.append(replace(student, task=task, exported=tall))
     commercial = all(source.terms.commercial for source in sources)
     allowed = "commercial use allowed" if commercial else "research only"
     return build_bundle(
@@ -160,6 +161,33 @@ def build(
         created_by="python -m quantization pack",
         licence=f"weights: {allowed}, see each model's card; code: Apache-2.0",
     )
+
+
+def _export(
+    recipe: Mapping[str, Any],
+    network: nn.Module,
+    calibration: Sequence[NDArray[np.float32]],
+    *,
+    with_onnx: bool,
+) -> Exported:
+    """The int8 file of a student as its recipe wants it, and the ONNX file where it is asked for."""
+    name, deploy, outputs = recipe["task"], recipe["deploy"], type(network).outputs
+    share = float(deploy.get("percentile", 100.0))
+    exported = export_student(
+        network,
+        outputs,
+        progress(f"{name}: ranges of the int8 file", calibration),
+        percentile=share,
+        min_sqnr_db=float(deploy.get("min_sqnr_db", 10.0)),
+        require_edgetpu=recipe.get("gates", {}).get("edgetpu", True),
+    )
+    if with_onnx:
+        (onnx,) = (
+            export_onnx(network, outputs, frames, percentile=share).s8s8
+            for frames in progress(f"{name}: ONNX file", (calibration,))
+        )
+        exported = replace(exported, variants={"onnx": onnx})
+    return exported
 
 
 def score_threshold(student: Student, data: Path, labels: Path, teachers: Path | None, rate: float) -> float:
@@ -185,7 +213,7 @@ def score_threshold(student: Student, data: Path, labels: Path, teachers: Path |
         names, boxes = faces["names"], faces["boxes"]
     scores, windows = [], 0
     with edgeface.FaceAnalyzer((), bundle=Bundle.from_bytes(one), min_score=_LEAST_SCORE) as analyzer:
-        for name in parts("lfpw", "train"):
+        for name in progress("detection: score threshold", parts("lfpw", "train")):
             if not (mine := names == name).any():
                 continue
             for piece in face_free(lfpw.load_photo(data / "landmarks/lfpw/trainset", name), boxes[mine]):
@@ -230,8 +258,12 @@ def _describe(
         metrics: Its figures by kind, ``int8`` and ``fp32``, as far as it was graded.
         curves: The same of ``curves.json``.
 
+    A figure that is no number, because there was nothing to measure it on, is a dash on the card and is left
+    out of the manifest.
+
     Raises:
         TermsError: the card's text speaks of terms itself.
+        ExportError: what training found for its head is no number.
     """
     name, deploy = source.recipe["task"], source.recipe["deploy"]
     facts = Facts(
@@ -253,20 +285,27 @@ def _describe(
         labels=deploy.get("labels"),
         licence=source.terms.licence,
         description=deploy["description"],
-        card=write_card(name, facts),
-        metrics={k: round(int8[k], 4) for k, _, unit in HEADLINES[name] if unit != "n" and k in int8},
+        card=write_card(name, facts, OWN_CARD if shards_of(source.recipe) else None),
+        metrics={
+            key: round(int8[key], 4)
+            for key, _, unit in HEADLINES[name]
+            if unit != "n" and math.isfinite(int8.get(key, math.nan))
+        },
     )
 
 
 def _fitted(name: str, task: Any, network: nn.Module) -> dict[str, Any]:
     """What a head needs that training found: the mean shape, the temperature."""
+    found: dict[str, Any] = {}
     if name == "landmarks":
-        return {
-            "mean_shape": [
-                [round(float(v), 5) for v in point]
-                for point in task.mean_shape + task.annotation_offset(network)
-            ]
-        }
-    if name == "expression":
-        return {"temperature": round(float(task.validate(network)["temperature"]), 3)}
-    return {}
+        points = task.mean_shape + task.annotation_offset(network)
+        found["mean_shape"] = [[round(float(v), 5) for v in point] for point in points]
+    elif name == "expression":
+        found["temperature"] = round(float(task.validate(network)["temperature"]), 3)
+    for key, value in found.items():
+        if not np.isfinite(value).all():
+            raise ExportError(
+                f"{name}: head.{key} is no number: see from which step on log.jsonl has none, lower "
+                "schedule.rate, and train again"
+            )
+    return found

@@ -18,13 +18,14 @@ from edgeface.labels import CELEBAMASK19, FER8
 
 from .graded import AGREEMENT_BINS, BINS
 from .shrunk import SIZES
-from .tasks.seen import Seen, data_terms
+from .tasks.seen import SHARDS, Seen, data_terms
 from .teachers.catalogue import terms_of
 from .terms import WeightsTerms, check_card, short_title
 
-__all__ = ["CARDS", "HEADLINES", "CardError", "Facts", "write_card"]
+__all__ = ["CARDS", "HEADLINES", "OWN_CARD", "CardError", "Facts", "write_card"]
 
 CARDS = Path(__file__).parent / "cards"
+OWN_CARD = CARDS / "shards.md"  # of a student that learned from shards, whatever its task
 
 _MARK = re.compile(r"\{(\w*)\}")
 _Row = tuple[str, str, list[Any]]  # what, unit, a value for each column
@@ -147,7 +148,8 @@ def _learned(seen: Seen) -> str:
     rows = [("from", "what")]
     rows += [(short_title(data_terms(name)), role) for name, role in seen.data.items()]
     rows += [(short_title(terms_of(name)), f"{role} (teacher)") for name, role in seen.teachers.items()]
-    return _table(rows) + ("" if seen.teachers else "\n\nNo teacher.")
+    taught = seen.teachers or any(name.startswith(SHARDS) for name in seen.data)
+    return _table(rows) + ("" if taught else "\n\nNo teacher.")
 
 
 def _terms(terms: WeightsTerms) -> str:

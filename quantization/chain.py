@@ -76,9 +76,10 @@ def plan(steps: Sequence[Step], states: Path) -> list[Planned]:
     found: list[Planned] = []
     changing: dict[Path, str] = {}
     for step in steps:
-        before = [changing[path] for path in step.reads.values() if path in changing]
+        before = {changing[path] for path in step.reads.values() if path in changing}
         if before:
-            reason: str | None = f"after {before[-1]}"
+            last = [one.step.name for one in found if one.step.name in before][-1]
+            reason: str | None = f"after {last}"
         else:
             reason = _reason(step, _state(states, step), _inputs(step))
         found.append(Planned(step, reason, _seconds(step, states)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -73,15 +74,20 @@ def module_outputs(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor,
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the tools' progress lines, size reports and deprecation notices out of our logs."""
-    previous = os.environ.get("LITERT_TORCH_SHOW_PROGRESS")
+    """Keep the tools' progress lines, size reports and deprecation notices out of our logs.
+
+    What they write past Python, to the process's own standard error, stays: it tells why one of them died.
+    """
+    previous, disabled = os.environ.get("LITERT_TORCH_SHOW_PROGRESS"), logging.root.manager.disable
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
+    logging.disable(logging.WARNING)
     sink = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
             warnings.simplefilter("ignore")
             yield
     finally:
+        logging.disable(disabled)
         if previous is None:
             del os.environ["LITERT_TORCH_SHOW_PROGRESS"]
         else:

@@ -1,6 +1,7 @@
 """A recipe's training as one thing: what it depends on, its folder, and what is recorded beside the weights.
 
-The folder holds ``checkpoint.pt``, ``log.jsonl``, ``weights.npz`` and ``provenance.json``. A run whose
+The folder holds ``checkpoint.pt``, ``log.jsonl``, ``weights.npz`` and ``provenance.json``; of a recipe that
+learns from shards ``held-out.tar`` too, the samples that did not train, with their labels. A run whose
 inputs are those that ``provenance.json`` names is gone on with; any other is set aside into ``before/`` and
 training begins anew: no checkpoint is ever continued under another recipe, other labels or other data.
 """
@@ -15,16 +16,30 @@ from typing import TYPE_CHECKING, Any
 
 from . import splits
 from .provenance import TRAINING, commit, digest, machine, versions, write_json
-from .recipe import LABELLED, RecipeError, asked, check_lists, flat, is_teacher, load_recipe, sets_of
+from .recipe import (
+    LABELLED,
+    RecipeError,
+    asked,
+    check_lists,
+    flat,
+    is_teacher,
+    load_recipe,
+    sets_of,
+    shards_held_out,
+    shards_of,
+)
 
 if TYPE_CHECKING:
     from .team import Team
 
-__all__ = ["COPIED", "WEIGHTS", "Course", "differences"]
+__all__ = ["COPIED", "HELD_OUT", "WEIGHTS", "Course", "differences", "write_held_out"]
 
+HELD_OUT = "held-out.tar"
 COPIED = "yunet_n_320_320.onnx"  # the published file whose features a detection student may copy
 WEIGHTS = Path(__file__).parent / "weights"  # committed: NAME.npz of the recipe NAME.toml
 Report = Callable[[int, Mapping[str, Any] | None], None]
+# How shards are read, and into which classes; what they hold is in their digests.
+_OF_SHARDS = ("data.validation", "data.share", "data.lossy", "deploy.labels")
 # They change when and how fast, not what comes out: batches depend on the seed and the step alone.
 _NO_MATTER = ("schedule.workers", "schedule.validate_every")
 
@@ -57,6 +72,11 @@ class Course:
     def weights(self) -> Path:
         """What comes out."""
         return self.run / "weights.npz"
+
+    @property
+    def held_out(self) -> Path | None:
+        """The shard of what did not train; None where the recipe learns from no shards."""
+        return self.run / HELD_OUT if shards_of(self.recipe) else None
 
     @property
     def started(self) -> str | None:
@@ -96,7 +116,8 @@ class Course:
 
     def settings(self) -> dict[str, Any]:
         """All of the recipe that decides about the weights, and the packages that train them."""
-        found = flat(self.recipe, "task", "student", "schedule", "deploy.crop")
+        more = _OF_SHARDS if shards_of(self.recipe) else ()
+        found = flat(self.recipe, "task", "student", "schedule", "deploy.crop", *more)
         found = {name: value for name, value in found.items() if name not in _NO_MATTER}
         return found | {f"package {name}": version for name, version in versions(TRAINING).items()}
 
@@ -110,6 +131,9 @@ class Course:
             found["labels lfpw_faces"] = self.labels / "lfpw_faces.npz"
         for name in self.recipe["student"].get("taught", ()):
             found[f"maps {name}"] = self.labels / "parsing" / name
+        found |= {f"shards {root}": root for root in shards_of(self.recipe)}
+        if shards_of(self.recipe) and any(self.recipe["student"].get(key) for key in ("face3d", "rendered")):
+            found["3D face"] = self.data / "face3d" / "ict_face_model_light.npz"
         if self.started:
             found[f"weights of {self.started}"] = self.run.parent / self.started / "weights.npz"
         found |= {f"weights of {name}": weights for name, (_, weights) in self.asked().items()}
@@ -130,6 +154,11 @@ class Course:
             RecipeError: something is not; names who makes it.
         """
         missing = [f"{what}, {path}" for what, path in self.reads().items() if not path.exists()]
+        if unlabelled := [str(path) for path in shards_of(self.recipe) if not path.exists()]:
+            raise RecipeError(
+                f"{self.path}: data.shards: {', '.join(unlabelled)}: not there; `label --shards` writes "
+                "labelled shards, `shard` those of a data set (a path counts from the folder you stand in)"
+            )
         untaught = [name for name, (_, weights) in self.asked().items() if not weights.exists()]
         if untaught:
             first = "; ".join(f"`teach {self.path.with_name(f'{name}.toml')}`" for name in untaught)
@@ -154,6 +183,7 @@ class Course:
 
         Raises:
             RecipeError: what it begins with is not there, or a batch has too few images for the team.
+            DataSetError: too much of the recipe's shards is broken, or they lack what it learns.
         """
         self.require_reads()
         from .tasks import load_task
@@ -171,7 +201,11 @@ class Course:
             self._set_aside(inputs, say)
             told = self._provenance(inputs, schedule.seed, threads, team)
             write_json(self.run / "provenance.json", told)
-        task = load_task(dict(self.recipe), self.data, self.labels, self.teachers, self.asked())
+            if self.held_out:
+                write_held_out(self.recipe, self.held_out)
+        told_once = say if team.leads else lambda _: None
+        lessons = (dict(self.recipe), self.data, self.labels, self.teachers, self.asked())
+        task = load_task(*lessons, told_once)
         fit(task, schedule, self.run, threads, report if team.leads else None, team)
 
     def _set_aside(self, inputs: Mapping[str, Any], say: Callable[[str], None]) -> None:
@@ -215,6 +249,22 @@ class Course:
             "commit": commit(),
             "inputs": dict(inputs),
         }
+
+
+def write_held_out(recipe: Mapping[str, Any], path: Path) -> None:
+    """Writes the samples of the recipe's shards that do not train, with their labels and terms, into one.
+
+    Raises:
+        DataSetError: there are no shards, or too much of them is broken.
+    """
+    from .datasets import open_dataset
+    from .datasets.shards import held_out, join_terms, write_shard
+
+    sets = [open_dataset("webdataset", root) for root in shards_of(recipe)]
+    share = shards_held_out(recipe)
+    kept = (sample for data in sets for sample in data if held_out(sample, share))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_shard(path, kept, join_terms(*(data.terms for data in sets)))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -13,8 +13,9 @@
 
 Besides, landmarks and detection are held against their teacher by age and sex (`quantization.agreement`).
 
-A teacher that answers like an analyzer (:mod:`quantization.teachers.analyzer`) is graded the same way. Of
-YuNet's recall and AP that says nothing: the boxes to be found are its own.
+A teacher that answers like an analyzer (:mod:`quantization.teachers.analyzer`) is graded the same way, and
+so is one that was trained here (:mod:`quantization.taught`). Of YuNet's recall and AP that says nothing: the
+boxes to be found are its own.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from .graded import Graded, Metrics
 from .metrics import average_precision
 from .shrunk import SIZES, shrunk
 from .splits import parts
+from .taught import Taught, weights_bytes
 from .teachers.face3d import Face3D
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "brightness",
     "face_at",
     "face_free",
+    "grader_of",
     "graders",
     "record",
 ]
@@ -80,8 +83,9 @@ class Grader:
 
     ``candidates`` makes a detector that also reports doubtful faces (a low ``min_score``), for the
     precision-recall curve; without it AP is that of the faces reported, and lower. ``digests``: SHA-256 of
-    the graded file per task, which the curves repeat, so that a report can tell whose they are. ``agree``:
-    hold it against the teacher too, which says nothing of the teacher itself.
+    the graded file per task, which the curves repeat, so that a report can tell whose they are; and so they
+    do ``sizes``, bytes of the networks that no report will have at hand. ``agree``: hold it against the
+    teacher too, which says nothing of the teacher itself.
     """
 
     data: Path
@@ -89,6 +93,7 @@ class Grader:
     analyzer: Callable[[tuple[str, ...]], Analyzer]
     candidates: Callable[[], Analyzer] | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     agree: bool = True
 
     def grade(self, task: str) -> Metrics:
@@ -106,7 +111,8 @@ class Grader:
         if self.agree and task in agreement.FIGURES:
             with self.analyzer((task,) if task == "landmarks" else ()) as analyzer:
                 found = agreement.add(found, task, analyzer, self.data, self.labels)
-        return Graded(found.metrics, found.curves | {"sha256": self.digests.get(task, "")})
+        size = {"bytes": self.sizes[task]} if task in self.sizes else {}
+        return Graded(found.metrics, found.curves | {"sha256": self.digests.get(task, "")} | size)
 
     def _landmarks(self) -> Graded:
         root, model = self.data / "landmarks/lfpw/trainset", self.data / "face3d/ict_face_model_light.npz"
@@ -209,12 +215,20 @@ def graders(
         eager = partial(make, (), min_score=DOUBTFUL)
         yield kind, tuple(students), Grader(data, labels, make, eager, digests)
     if teachers is not None:
-        from .teachers.analyzer import GRADED, TeacherAnalyzer
+        from .teachers.analyzer import GRADED, TeacherAnalyzer, network_bytes
 
         load = partial(TeacherAnalyzer.load, teachers, data, labels)
         eager = partial(load, (), min_score=DOUBTFUL)
         digests = {task: _digest(teachers / name) for task, name in GRADED.items()}
-        yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, digests, agree=False)
+        sizes = {task: network_bytes(teachers, task) for task in GRADED}
+        yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, digests, sizes, agree=False)
+
+
+def grader_of(teacher: Taught, data: Path, labels: Path) -> Grader:
+    """The grader of a teacher that was trained here, for its task."""
+    eager = partial(teacher.analyzer, (), min_score=DOUBTFUL)
+    whose, size = {teacher.task: teacher.digest}, {teacher.task: weights_bytes(teacher.weights)}
+    return Grader(data, labels, teacher.analyzer, eager, whose, size)
 
 
 def _found_at(analyzer: Analyzer, rgb: Rgb, box: BBox, side: int) -> bool:

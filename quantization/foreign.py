@@ -1,14 +1,14 @@
-"""ONNX networks that the workshop did not design -> int8 Q/DQ, with what must stay in float named.
+"""ONNX networks that the workshop did not design -> int8 Q/DQ and .tflite, with what must stay float named.
 
 A foreign network may use any activation. What onnxruntime has an integer kernel for is quantised; the rest
 (HardSwish, PRelu, Exp, ...) stays float between a dequantise and a quantise, and each such island is named.
 Where quantising everything costs an output too much, only what has weights is quantised, and the islands
-grow.
+grow. How a .tflite is made of it tells :mod:`.foreign_tflite`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,13 +19,26 @@ from numpy.typing import NDArray
 from edgeface import read_image
 
 from .convert import ExportError
+from .foreign_tflite import Quantised, quantise
+from .kept import EVERY, Kept
 from .onnx_export import S8S8, U8S8, QdqRecipe, drop_unread_weights, onnx_input, to_qdq_onnx
 from .onnx_graph import Fusion, Island, float_islands, fused_convolutions, tensorrt_islands
 from .ort import OnnxModel, onnx
 from .parity import OutputParity, compare
 from .progress import progress
 
-__all__ = ["Converted", "Pixels", "convert_file", "convert_teacher", "image_frames", "prepare"]
+__all__ = [
+    "FORMATS",
+    "Converted",
+    "Pixels",
+    "convert_file",
+    "convert_teacher",
+    "convert_tflite",
+    "image_frames",
+    "prepare",
+]
+
+FORMATS = ("tflite", "onnx")
 
 _OPSET = 17
 _LEAST_OPSET = 13  # per-channel Q/DQ
@@ -41,51 +54,31 @@ class Pixels:
     std: tuple[float, ...] = (1.0,)
     bgr: bool = False
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """Least and largest value that a pixel of any channel can have."""
+        ends = (np.array([[0.0], [255.0]]) - self.mean) / self.std
+        return float(ends.min()), float(ends.max())
+
 
 @dataclass(frozen=True, slots=True)
-class Converted:
-    """A foreign network in int8, and what that cost."""
+class Converted(Kept):
+    """A foreign network as int8 ONNX, and what that cost."""
 
-    model: bytes
     recipe: QdqRecipe
     fusion: Fusion
     islands: tuple[Island, ...]
-    parity: tuple[OutputParity, ...]
-    """Against the float file, on every fifth frame, which did not calibrate."""
-    min_sqnr_db: float
-
-    @property
-    def noisy(self) -> tuple[str, ...]:
-        """Outputs that keep less than was asked for."""
-        return tuple(o.output for o in self.parity if o.sqnr_db < self.min_sqnr_db)
-
-    @property
-    def told_noisy(self) -> tuple[str, ...]:
-        """The same in words, and what mends it."""
-        return tuple(
-            f"{self.recipe.name}: output '{o.output}' is NOISY: {o.sqnr_db:.2f} dB of {self.min_sqnr_db:g}; "
-            "give --images like those it will see, more --frames, its own --mean, --std and --bgr, or a "
-            "lower --min-sqnr-db"
-            for o in self.parity
-            if o.output in self.noisy
-        )
 
     def summary(self) -> str:
         """A few lines of text."""
         what = (
             "what has weights alone is" if self.recipe.operators else "everything with an integer kernel is"
         )
-        lines = [
-            f"{self.recipe.name}: {len(self.model):,} bytes, {what} quantised; onnxruntime's CPU kernels run "
+        first = (
+            f"{self.name}: {len(self.model):,} bytes, {what} quantised; onnxruntime's CPU kernels run "
             f"{self.fusion.fused} of {self.fusion.total} convolutions on integers"
-        ]
-        lines += [
-            f"  {o.output}: {o.sqnr_db:.2f} dB{' (NOISY)' if o.output in self.noisy else ''}, "
-            f"largest error {o.largest_error:.4g} in frame {5 * o.worst_frame}"
-            for o in self.parity
-        ]
-        lines += [f"  float island: {island}" for island in self.islands]
-        return "\n".join(lines)
+        )
+        return "\n".join([first, *self.told, *(f"  float island: {island}" for island in self.islands)])
 
 
 def convert_teacher(
@@ -108,36 +101,72 @@ def convert_teacher(
     Raises:
         ExportError: fewer than two frames, a file that onnxruntime does not open, a size that is not fixed.
     """
-    if len(frames) < 2:
-        raise ExportError(f"{len(frames)} frames: give at least two, one to calibrate and one to measure")
     ready = prepare(model)
-    probes, calibration = frames[::5], [f for i, f in enumerate(frames) if i % 5]
+    probes, calibration = _shared_out(frames)
     attempts: list[Converted] = []
     for attempt in [recipe] if recipe.operators else [recipe, replace(recipe, operators=_WEIGHTS)]:
         int8 = to_qdq_onnx(ready, calibration, attempt, image_grid=False)
         islands = tensorrt_islands(int8) if recipe.symmetric else float_islands(int8)
         parity = _parity(ready, int8, probes)
-        attempts.append(Converted(int8, attempt, fused_convolutions(int8), islands, parity, min_sqnr_db))
+        fusion = fused_convolutions(int8)
+        attempts.append(Converted(attempt.name, int8, parity, min_sqnr_db, attempt, fusion, islands))
         if not attempts[-1].noisy:
             return attempts[-1]
-    return max(attempts, key=lambda made: min(output.sqnr_db for output in made.parity))
+    return max(attempts, key=lambda made: made.least_db)
+
+
+def convert_tflite(
+    model: bytes, frames: Sequence[NDArray[np.float32]], pixels: Pixels, *, min_sqnr_db: float = 20.0
+) -> Quantised:
+    """The same network as a .tflite, in the first of its forms in which every output keeps enough.
+
+    Args:
+        model: the .onnx, float.
+        frames: as for :func:`convert_teacher`.
+        pixels: how they were made, which gives the range of the input.
+        min_sqnr_db: where no form keeps so much of every output, the first of those in which the fewest
+            keep less is taken: no form is given up for what none mends.
+
+    Raises:
+        ExportError: as for :func:`convert_teacher`, and an operator that no .tflite is made of.
+    """
+    probes, calibration = _shared_out(frames)
+    made: list[Quantised] = []
+    for form in quantise(prepare(model), calibration, probes, pixels.span, min_sqnr_db):
+        made.append(form)
+        if not form.noisy:
+            return form
+    return min(made, key=lambda form: len(form.noisy))
 
 
 def convert_file(
-    path: Path, images: Path, pixels: Pixels, count: int, min_sqnr_db: float = 20.0
-) -> tuple[dict[str, bytes], tuple[Converted, ...]]:
-    """Both recipes of an .onnx file, calibrated on images: file name -> content, and what each cost.
+    path: Path,
+    images: Path,
+    pixels: Pixels,
+    count: int,
+    min_sqnr_db: float = 20.0,
+    formats: Collection[str] = FORMATS,
+) -> tuple[dict[str, bytes], tuple[Converted | Quantised, ...]]:
+    """An .onnx file in int8, calibrated on images: file name -> content, and what each cost.
+
+    ``formats``: of `FORMATS`; ``onnx`` is a file by either recipe, for CPUs and for TensorRT.
 
     Raises:
-        ExportError: as for :func:`convert_teacher` and :func:`image_frames`.
+        ExportError: as for :func:`convert_teacher`, :func:`convert_tflite` and :func:`image_frames`.
         OSError: the file cannot be read.
     """
     model = path.read_bytes()
     frames = list(image_frames(images, model, pixels, count))
-    recipes = progress(f"{path.name}: files", (U8S8, S8S8))
-    made = tuple(convert_teacher(model, frames, recipe, min_sqnr_db=min_sqnr_db) for recipe in recipes)
-    files = {f"{path.stem}.int8-{c.recipe.name}.onnx": c.model for c in made}
-    return files, made
+    files: dict[str, bytes] = {}
+    made: list[Converted | Quantised] = []
+    if "tflite" in formats:
+        made.append(convert_tflite(model, frames, pixels, min_sqnr_db=min_sqnr_db))
+        files[f"{path.stem}.{made[0].name}.tflite"] = made[0].model
+    if "onnx" in formats:
+        for recipe in progress(f"{path.name}: ONNX files", (U8S8, S8S8)):
+            made.append(convert_teacher(model, frames, recipe, min_sqnr_db=min_sqnr_db))
+            files[f"{path.stem}.int8-{recipe.name}.onnx"] = made[-1].model
+    return files, tuple(made)
 
 
 def prepare(model: bytes) -> bytes:
@@ -188,6 +217,13 @@ def image_frames(folder: Path, model: bytes, pixels: Pixels, count: int) -> Iter
         values = (rgb[:, :, ::-1] if pixels.bgr else rgb).astype(np.float32)
         values = (values - np.float32(pixels.mean)) / np.float32(pixels.std)
         yield np.ascontiguousarray(values.transpose(2, 0, 1) if planar else values)[None]
+
+
+def _shared_out(frames: Sequence[NDArray[np.float32]]) -> tuple[Sequence[NDArray[np.float32]], ...]:
+    """Those that measure, and those that calibrate."""
+    if len(frames) < 2:
+        raise ExportError(f"{len(frames)} frames: give at least two, one to calibrate and one to measure")
+    return frames[::EVERY], [frame for i, frame in enumerate(frames) if i % EVERY]
 
 
 def _parity(model: bytes, int8: bytes, probes: Sequence[NDArray[np.float32]]) -> tuple[OutputParity, ...]:

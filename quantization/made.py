@@ -93,6 +93,14 @@ class Made:
         left = ", ".join(sorted({o["name"] for o in found["predicted"]["unmapped"]})) or "see check.json"
         return () if found["fully_mapped"] else (f"gates.edgetpu: not all of it maps: {left}",)
 
+    def too_large(self, most: int | None) -> Sequence[str]:
+        """The gate ``bytes``: what the .tflite takes beyond what it may."""
+        size = (self.folder / self.tflite).stat().st_size
+        if most is None or size <= most:
+            return ()
+        mend = "lower student.widths, or raise the gate"
+        return (f"gates.bytes: {self.tflite} has {size:,}, at most {most:,} are wanted; {mend}",)
+
     def parity(self, lessons: Any, frames: int) -> None:
         """Writes what every runtime says of held-out frames beside what the float network says."""
         from .artifacts import student_parity

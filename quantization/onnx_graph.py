@@ -24,6 +24,7 @@ __all__ = [
     "check_tensorrt",
     "float_islands",
     "fused_convolutions",
+    "joined",
     "tensorrt_islands",
 ]
 
@@ -92,7 +93,7 @@ def float_islands(model: bytes) -> tuple[Island, ...]:
         elif node.op_type != "QuantizeLinear" and floating.intersection(node.input):
             floating.update(node.output)
             alone.append(node)
-    return _joined(alone)
+    return joined(alone)
 
 
 def tensorrt_islands(model: bytes) -> tuple[Island, ...]:
@@ -105,10 +106,10 @@ def tensorrt_islands(model: bytes) -> tuple[Island, ...]:
             continue
         if node.op_type not in (*_PAIR, *_JOINS_A_CONVOLUTION) and any(makers):
             alone.append(node)
-    return _joined(alone)
+    return joined(alone)
 
 
-def _joined(nodes: Sequence[Any]) -> tuple[Island, ...]:
+def joined(nodes: Sequence[Any]) -> tuple[Island, ...]:
     """Islands of ``nodes``, which come in topological order, where one reads what another makes."""
     island_of: dict[str, int] = {}
     islands: dict[int, list[str]] = {}

@@ -21,7 +21,7 @@ import onnxruntime
 
 from quantization.convert import ExportError
 
-__all__ = ["OnnxModel", "as_run"]
+__all__ = ["OnnxModel", "as_run", "settled"]
 
 
 class OnnxModel:
@@ -50,10 +50,23 @@ def as_run(model: bytes) -> onnx.ModelProto:
     Raises:
         ExportError: onnxruntime cannot open ``model``.
     """
+    return _optimised(model, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
+
+
+def settled(model: bytes) -> onnx.ModelProto:
+    """The same network in ONNX's own operators, with all folded that does not depend on the image.
+
+    Raises:
+        ExportError: onnxruntime cannot open ``model``.
+    """
+    return _optimised(model, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)
+
+
+def _optimised(model: bytes, level: onnxruntime.GraphOptimizationLevel) -> onnx.ModelProto:
     options = _options(1)
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.graph_optimization_level = level
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "as_run.onnx"
+        path = Path(folder) / "optimised.onnx"
         options.optimized_model_filepath = str(path)
         _session(model, options)
         return onnx.load(path)

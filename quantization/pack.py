@@ -165,7 +165,9 @@ def export_student(
     image, specs = _tensor_specs(tflite, outputs)
     report = edgetpu.check(tflite)
     if require_edgetpu and not report.fully_mapped:
-        raise ExportError(report.summary())
+        raise ExportError(
+            f"{report.summary()}\n  a student for CPUs alone says gates.edgetpu = false in its recipe"
+        )
     return Exported(
         tflite, image, specs, _check_quantisation(net, tflite, specs, probes, min_sqnr_db), report
     )
@@ -362,7 +364,7 @@ def _check_quantisation(
             noise[i] += float(np.square(result - expected).sum())
     ratios = 10 * np.log10(np.maximum(signal, 1e-30) / np.maximum(noise, 1e-30))
     for spec, ratio in zip(specs, ratios, strict=True):
-        if ratio < min_sqnr_db:
+        if not ratio >= min_sqnr_db:  # a ratio that is no number holds nothing
             raise ExportError(
                 f"output '{spec.name}' keeps only {ratio:.1f} dB after quantisation "
                 f"(at least {min_sqnr_db:g} wanted): give more varied calibration frames, "

@@ -7,7 +7,7 @@ hatching as well. Every plot is drawn twice, for a light and a dark page.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,20 +23,32 @@ __all__ = [
     "confusion",
     "curve",
     "draw",
-    "frontier",
     "int8_cost",
     "learning",
+    "look_of",
+    "percent",
     "reliability",
-    "size",
 ]
 
-Kinds = Mapping[str, Any]  # "int8", "fp32", "teacher": what there is of each
+Kinds = Mapping[
+    str, Any
+]  # "int8", "fp32", "teacher", or the name of one that was trained here: what there is
 Table = Sequence[Sequence[str]]  # the first row is the head
 
-_LIGHT = {"ink": "#22272e", "soft": "#d5dae1", "int8": "#0072b2", "fp32": "#c25e00", "teacher": "#00805f"}
-_DARK = {"ink": "#e4e8ee", "soft": "#3a424d", "int8": "#56b4e9", "fp32": "#e69f00", "teacher": "#2fc79c"}
-_LINES = {"int8": "-", "fp32": "--", "teacher": ":"}
-_HATCHES = {"int8": "", "fp32": "///", "teacher": "..."}
+_LIGHT = {"ink": "#22272e", "soft": "#d5dae1", "int8": "#0072b2", "fp32": "#c25e00", "teacher": "#00805f",
+          "one": "#a8437f", "other": "#5c6670"}  # fmt: skip
+_DARK = {"ink": "#e4e8ee", "soft": "#3a424d", "int8": "#56b4e9", "fp32": "#e69f00", "teacher": "#2fc79c",
+         "one": "#e08bbb", "other": "#9aa5b1"}  # fmt: skip
+_LINES = {"int8": "-", "fp32": "--", "teacher": ":", "one": "-.", "other": (0, (6, 1, 1, 1, 1, 1))}
+_HATCHES = {"int8": "", "fp32": "///", "teacher": "...", "one": "xxx", "other": "---"}
+
+
+def look_of(kind: str, kinds: Iterable[str]) -> str:
+    """By what name a kind's colour, line and hatch are known; teachers trained here take turns."""
+    if kind in ("int8", "fp32", "teacher"):
+        return kind
+    trained = [other for other in kinds if other not in ("int8", "fp32", "teacher")]
+    return ("one", "other")[trained.index(kind) % 2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,8 @@ def draw(plot: Plot, dark: bool = False) -> bytes:
     return out.getvalue()
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share with one decimal; a dash for none."""
     return "-" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
 
 
@@ -171,7 +184,8 @@ def curve(task: str, which: str, kinds: Kinds, figure: Mapping[str, float]) -> P
     def paint(axes: Axes, theme: Mapping[str, str]) -> None:
         for kind, (x, y) in lines.items():
             values = np.array(y, np.float64)
-            axes.plot(x, values, _LINES[kind], color=theme[kind], label=f"{kind} ({legend[kind]})", lw=2)
+            look = look_of(kind, lines)
+            axes.plot(x, values, ls=_LINES[look], color=theme[look], label=f"{kind} ({legend[kind]})", lw=2)
         axes.set(xlabel=told.axes[0], ylabel=told.axes[1], xlim=(0, None), ylim=(0, None))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
@@ -181,7 +195,7 @@ def curve(task: str, which: str, kinds: Kinds, figure: Mapping[str, float]) -> P
     table: list[Sequence[str]] = [("", *told.axes)]
     for kind, (x, y) in lines.items():
         points = list(zip(x, y, strict=True))[:: told.every]
-        table += [(kind, _percent(a), _percent(b)) for a, b in points]
+        table += [(kind, percent(a), percent(b)) for a, b in points]
     return Plot(f"{task}-{which}", told.title, f"{told.alt}: {_listed(legend)}.", table, paint)
 
 
@@ -194,7 +208,8 @@ def bars(name: str, title: str, what: str, kinds: Mapping[str, Mapping[str, floa
         for i, (kind, values) in enumerate(kinds.items()):
             lengths = np.array([values.get(c) for c in classes], np.float64)  # None becomes NaN
             places = np.arange(len(classes)) - 0.4 + height * (i + 0.5)
-            axes.barh(places, lengths, height, color=theme[kind], hatch=_HATCHES[kind], label=kind)
+            look = look_of(kind, kinds)
+            axes.barh(places, lengths, height, color=theme[look], hatch=_HATCHES[look], label=kind)
         axes.set_yticks(range(len(classes)), classes)
         axes.set(xlabel=what, ylim=(len(classes) - 0.4, -0.6))
         axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -207,9 +222,9 @@ def bars(name: str, title: str, what: str, kinds: Mapping[str, Mapping[str, floa
     alt = f"{what} per class, {' and '.join(kinds)}."
     if real:
         low, high = min(real, key=real.__getitem__), max(real, key=real.__getitem__)
-        alt += f" Of {first} the lowest is {low} with {_percent(real[low])}, the highest {high} with "
-        alt += f"{_percent(real[high])}."
-    table = [("", *kinds), *((c, *(_percent(v.get(c)) for v in kinds.values())) for c in classes)]
+        alt += f" Of {first} the lowest is {low} with {percent(real[low])}, the highest {high} with "
+        alt += f"{percent(real[high])}."
+    table = [("", *kinds), *((c, *(percent(v.get(c)) for v in kinds.values())) for c in classes)]
     return Plot(name, title, alt, table, paint, (6.0, 1.1 + 0.19 * len(classes) * (len(kinds) + 0.6)))
 
 
@@ -234,9 +249,9 @@ def confusion(task: str, classes: Sequence[str], matrix: Sequence[Sequence[int]]
     i, j = np.unravel_index(mistakes.argmax(), share.shape)
     alt = (
         f"Confusion matrix of {task}, {kind}, in percent of each true class. The most frequent mistake: "
-        f"{classes[i]} taken for {classes[j]}, {_percent(float(share[i, j]))}."
+        f"{classes[i]} taken for {classes[j]}, {percent(float(share[i, j]))}."
     )
-    rows = [(c, *(_percent(v) for v in row)) for c, row in zip(classes, share.tolist(), strict=True)]
+    rows = [(c, *(percent(v) for v in row)) for c, row in zip(classes, share.tolist(), strict=True)]
     side = 1.8 + (0.32 if many else 0.5) * len(classes)
     return Plot(
         f"{task}-confusion",
@@ -250,15 +265,16 @@ def confusion(task: str, classes: Sequence[str], matrix: Sequence[Sequence[int]]
 
 def reliability(task: str, kinds: Kinds, ece: Mapping[str, float]) -> Plot:
     """Accuracy over confidence in bins of equal width; the diagonal is perfect calibration."""
-    legend = {k: f"ECE {_percent(ece[k])}" for k in kinds}
+    legend = {k: f"ECE {percent(ece[k])}" for k in kinds}
 
     def paint(axes: Axes, theme: Mapping[str, str]) -> None:
         axes.plot([0, 1], [0, 1], color=theme["ink"], lw=0.8, label="perfect")
         for kind, bins in kinds.items():
             x, y = (np.array(bins[key], np.float64) for key in ("confidence", "accuracy"))
             size = 10 + 250 * np.sqrt(np.array(bins["count"]) / max(sum(bins["count"]), 1))
-            axes.plot(x, y, _LINES[kind], color=theme[kind], label=f"{kind} ({legend[kind]})")
-            axes.scatter(x, y, size, color=theme[kind], alpha=0.5, linewidths=0)
+            look = look_of(kind, kinds)
+            axes.plot(x, y, ls=_LINES[look], color=theme[look], label=f"{kind} ({legend[kind]})")
+            axes.scatter(x, y, size, color=theme[look], alpha=0.5, linewidths=0)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
@@ -269,7 +285,7 @@ def reliability(task: str, kinds: Kinds, ece: Mapping[str, float]) -> Plot:
     table: list[Sequence[str]] = [("", "bin", "images", "confidence", "accuracy")]
     for kind, bins in kinds.items():
         columns = zip(bins["count"], bins["confidence"], bins["accuracy"], strict=True)
-        table += [(kind, str(i), str(n), _percent(c), _percent(a)) for i, (n, c, a) in enumerate(columns, 1)]
+        table += [(kind, str(i), str(n), percent(c), percent(a)) for i, (n, c, a) in enumerate(columns, 1)]
     alt = (
         f"Accuracy over confidence; a dot's area grows with its images. Calibration error: {_listed(legend)}."
     )
@@ -302,71 +318,8 @@ def int8_cost(task: str, figures: Sequence[tuple[str, float, float, bool]]) -> P
     table = [
         ("figure", "int8", "fp32", "int8 - fp32"),
         *(
-            (n, _percent(a), _percent(b), f"{c:+.2f} points")
+            (n, percent(a), percent(b), f"{c:+.2f} points")
             for (n, a, b, _), c in zip(figures, change, strict=True)
         ),
     ]
     return Plot(f"{task}-int8-fp32", "int8 against fp32", alt, table, paint, (6.0, 1.0 + 0.35 * len(names)))
-
-
-def frontier(name: str, title: str, points: Mapping[str, tuple[float, float]]) -> Plot:
-    """Systems by latency (ms) and memory (MiB); those that none beats in both are joined."""
-    best = sorted(
-        p
-        for p in points.values()
-        if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points.values())
-    )
-
-    def paint(axes: Axes, theme: Mapping[str, str]) -> None:
-        axes.step([p[0] for p in best], [p[1] for p in best], where="post", color=theme["soft"])
-        for what, (x, y) in points.items():
-            colour = theme["int8" if what.startswith("edgeface") else "fp32"]
-            axes.plot(x, y, "o" if what.startswith("edgeface") else "s", color=colour)
-            axes.annotate(what, (x, y), (6, 6), textcoords="offset points", fontsize=9)
-        room = [1.3 * max(values) for values in zip(*points.values(), strict=True)]  # for the names
-        axes.set(xlabel="median time per frame, ms", ylabel="peak memory, MiB")
-        axes.set(xlim=(0, room[0]), ylim=(0, room[1]))
-        axes.grid()
-
-    names = [what for what, p in points.items() if p in best]
-    alt = f"Time per frame and peak memory of {len(points)} systems; not beaten in both: {', '.join(names)}."
-    table = [
-        ("system", "ms", "MiB", "on the frontier"),
-        *((w, f"{x:.2f}", f"{y:.1f}", "yes" if w in names else "no") for w, (x, y) in points.items()),
-    ]
-    return Plot(name, title, alt, table, paint)
-
-
-def size(task: str, what: str, points: Mapping[str, tuple[float, float]], up: bool) -> Plot:
-    """Networks of a task by the bytes of their weights and by one figure; those that none beats are joined.
-
-    Args:
-        task: whose.
-        what: the figure.
-        points: name -> bytes and figure; the task's own name is the student's.
-        up: higher is better.
-    """
-    sign = 1 if up else -1
-    best = sorted(
-        p
-        for p in points.values()
-        if not any(q != p and q[0] <= p[0] and sign * q[1] >= sign * p[1] for q in points.values())
-    )
-
-    def paint(axes: Axes, theme: Mapping[str, str]) -> None:
-        axes.step([p[0] / 1024 for p in best], [p[1] for p in best], where="post", color=theme["soft"])
-        for name, (count, value) in points.items():
-            kind = "int8" if name == task else "teacher"
-            axes.plot(count / 1024, value, "o" if name == task else "s", color=theme[kind])
-            axes.annotate(name, (count / 1024, value), (6, 6), textcoords="offset points", fontsize=9)
-        axes.set(xlabel="weights, KiB of float16 (logarithmic)", ylabel=what, xscale="log")
-        axes.margins(x=0.35, y=0.25)  # for the names
-        axes.grid()
-
-    names = [name for name, p in points.items() if p in best]
-    alt = f"{what} over the size of {len(points)} networks; not beaten in both: {', '.join(names)}."
-    table = [
-        ("network", "bytes", what, "on the frontier"),
-        *((n, f"{b:,.0f}", f"{v:.4f}", "yes" if n in names else "no") for n, (b, v) in points.items()),
-    ]
-    return Plot(f"{task}-size", "Accuracy and size", alt, table, paint)

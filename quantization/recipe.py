@@ -1,31 +1,24 @@
-"""Recipes: all that one may say, in one table, and the reader that holds a file to it.
-
-::
-
-    RecipeError(ValueError)    names the file, the key, and what may be written there
+"""Recipes: all that one may say, in one table, and the reader that holds a file to it (:mod:`.keys`).
 
 A recipe is TOML: the task, and tables. ``[student]`` is the network, its losses and its augmentation;
 ``[schedule]`` the training; ``[deploy]`` calibration, crop and what the manifest says; ``[data]`` pins the
-data, ``[seen]`` names what else was learned from, for the terms; ``[targets]`` are told of and never stop
-anything, ``[gates]`` stop the chain. ``teacher`` names the recipe beside it, or recipes, whose network draws
-the maps of ``student.taught`` and is asked about every batch that ``student.losses`` weighs;
-``schedule.start`` the one beside it whose weights this one begins with. A recipe with ``role = "teacher"``
-or ``student.encoder`` trains a teacher.
+data or names shards to learn from (:mod:`.tasks.shards`), ``[seen]`` names what else was learned from, for
+the terms; ``[targets]`` are told of and never stop anything, ``[gates]`` stop the chain. ``teacher`` names
+the recipe beside it, or recipes, whose network draws the maps of ``student.taught`` and is asked about every
+batch that ``student.losses`` weighs; ``schedule.start`` the one beside it whose weights this one begins with.
+A recipe with ``role = "teacher"`` or ``student.encoder`` trains a teacher.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import math
-import operator
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tomllib
+
+from .keys import Key, RecipeError, check_table, holds
 
 __all__ = [
     "LABELLED",
@@ -44,6 +37,9 @@ __all__ = [
     "load_recipe",
     "schema",
     "sets_of",
+    "shards_held_out",
+    "shards_of",
+    "shards_share",
     "teachers_of",
 ]
 
@@ -52,45 +48,7 @@ RECIPES = Path(__file__).parent / "recipes"
 LABELLED = ("lfpw", "celebamask", "celeba_hq", "utkface", "youtube_faces")
 SETS = (*LABELLED, "ferplus")
 
-_BOUND = re.compile(r"\s*(<=|>=)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)\s*")
 _ASKS_NOBODY = {"temperature", "yunet"}  # keys of student.losses that need no teacher trained here
-_COMPARE: Mapping[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge}
-
-
-class RecipeError(ValueError):
-    """A recipe cannot be used as it is; the message names the file, the key and what may be written there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What may stand under a key: a kind of value, its range, the words allowed, what is inside."""
-
-    kind: str
-    """``text``, ``whole``, ``number``, ``flag``, ``bound``, ``names``, ``list`` or ``table``."""
-    required: bool = False
-    least: float = -math.inf
-    most: float = math.inf
-    allowed: tuple[str, ...] = ()
-    """Of a text the words, of a table the names."""
-    of: Key | Mapping[str, Key] | None = None
-    """Of a list every item; of a table its keys, or what stands under any name; None: anything."""
-    count: int | None = None
-    """Of a list: how many items."""
-
-    def __str__(self) -> str:
-        if self.kind == "list":
-            many = "" if self.count is None else f"{self.count} of: "
-            return f"a list: {many}{self.of}"
-        if self.kind == "text" and self.allowed:
-            return f"one of {', '.join(self.allowed)}"
-        if self.kind == "bound":
-            return '">= NUMBER" or "<= NUMBER"'
-        if self.kind == "names":
-            return "a name or a list of names"
-        said = {"whole": "a whole number", "flag": "true or false"}.get(self.kind, f"a {self.kind}")
-        low = f" of at least {self.least:g}" if self.least > -math.inf else ""
-        high = f"{' and' if low else ' of'} at most {self.most:g}" if self.most < math.inf else ""
-        return said + low + high
 
 
 def _need(key: Key) -> Key:
@@ -124,30 +82,40 @@ _CROP = {
     "shift": Key("list", True, of=Key("number", least=-2, most=2), count=2),
     "align_above": Key("number", least=0, most=180),
 }
+# quantization.augment.DAMAGES
+_DAMAGES = ("dark", "grey", "blur", "motion", "small", "noise", "jpeg")
+_DAMAGE = {"damage": Key("table", of=dict.fromkeys(_DAMAGES, _SHARE))}
+_TURNED_TO = Key("number", least=0, most=180)
 _PARSING = {
+    **_DAMAGE,
     "size": _need(_COUNT),
     "sizes": Key("list", of=_COUNT),
     "decoder": _WIDTHS,
-    "rare": _need(_AMOUNT),
+    "rare": _AMOUNT,  # help of it is not shown (comparisons/parsing-rare.toml): new recipes leave it out
     "turned": _need(_SHARE),
+    "turned_to": _TURNED_TO,
     "strength": _need(_AMOUNT),
     "dice": _need(_AMOUNT),
     "taught": Key("list", of=Key("text", allowed=LABELLED)),
     "taught_share": _SHARE,
 }
 _LANDMARKS = {
+    **_DAMAGE,
     "size": _need(_COUNT),
     "code": _need(_COUNT),
     "negatives": _need(_SHARE),
+    "face3d": _FLAG,
     "turned": _need(_SHARE),
+    "turned_to": _TURNED_TO,
     "covered": _need(_SHARE),
     "strength": _need(_AMOUNT),
-    "share": Key("table", True, of=dict.fromkeys(LABELLED, _SHARE)),
+    "share": Key("table", of=dict.fromkeys(LABELLED, _SHARE)),
     "also_validation": Key("list", of=Key("text", allowed=LABELLED[1:])),  # LFPW's grades this very task
     "rendered": _COUNT,
     "rendered_share": _SHARE,
 }
 _DETECTION = {
+    **_DAMAGE,
     "width": _need(_COUNT),
     "height": _need(_COUNT),
     "widths": _WIDTHS,
@@ -159,6 +127,7 @@ _DETECTION = {
     "album_share": _SHARE,
     "smallest": _need(_AMOUNT),
 }
+_EXPRESSION = {"balance": _need(_AMOUNT), "turned": _SHARE, "turned_to": _TURNED_TO, **_DAMAGE}
 _STUDENTS: Mapping[str, Mapping[str, Key]] = {
     "detection": _DETECTION | {"losses": Key("table", of={"scores": _AMOUNT, "yunet": _AMOUNT})},
     "detection teacher": _DETECTION,
@@ -173,10 +142,10 @@ _STUDENTS: Mapping[str, Mapping[str, Key]] = {
     "parsing teacher": {"encoder": _need(_TEXT), **_PARSING},
     "expression": {
         "widths": _WIDTHS,
-        "balance": _need(_AMOUNT),
+        **_EXPRESSION,
         "losses": Key("table", of={"soft": _AMOUNT, "decoupled": _AMOUNT, "temperature": _TEMPERATURE}),
     },
-    "expression teacher": {"widths": _WIDTHS, "blocks": _WIDTHS, "balance": _need(_AMOUNT)},
+    "expression teacher": {"widths": _WIDTHS, "blocks": _WIDTHS, **_EXPRESSION},
 }
 _SCHEDULE = {
     "steps": _need(_COUNT),
@@ -223,13 +192,23 @@ def schema(kind: str) -> Mapping[str, Key]:
             of={
                 "sets": Key("list", of=Key("text", allowed=SETS)),
                 "lists": Key("table", of=dict.fromkeys(SETS, _TEXT)),
+                "shards": Key("list", of=_TEXT),
+                "validation": Key("number", least=0.01, most=0.9),
+                "share": Key("number", least=0.01, most=1),
+                "lossy": _FLAG,
             },
         ),
         "seen": Key("table", of={"data": Key("list", of=_TEXT), "teachers": Key("list", of=_TEXT)}),
         "targets": Key("table", of=Key("bound")),
         "gates": Key(
             "table",
-            of={"edgetpu": _FLAG, "parity": _FLAG, "lost": _FLAG, "figures": Key("table", of=Key("bound"))},
+            of={
+                "bytes": _COUNT,
+                "edgetpu": _FLAG,
+                "parity": _FLAG,
+                "lost": _FLAG,
+                "figures": Key("table", of=Key("bound")),
+            },
         ),
     }
 
@@ -294,10 +273,28 @@ def asked(recipe: Mapping[str, Any]) -> tuple[str, ...]:
 def sets_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
     """The data sets that training, calibration and grading of the recipe read, in the order of `SETS`."""
     task, student = recipe["task"], recipe["student"]
+    if shards_share(recipe) == 1:
+        return ()
     if task == "expression":
         return ("ferplus",)
     wanted = {"celebamask", *student.get("taught", ())} if task == "parsing" else set(LABELLED)
     return tuple(name for name in SETS if name in wanted)
+
+
+def shards_of(recipe: Mapping[str, Any]) -> tuple[Path, ...]:
+    """The shards, files or folders of them, that the recipe learns from."""
+    return tuple(Path(path).expanduser() for path in recipe.get("data", {}).get("shards", ()))
+
+
+def shards_held_out(recipe: Mapping[str, Any]) -> float:
+    """The share of the shards' samples that does not train."""
+    return float(recipe.get("data", {}).get("validation", 0.1))
+
+
+def shards_share(recipe: Mapping[str, Any]) -> float:
+    """How much of what is drawn comes from the shards: at 1 no other data is read, at 0 there are none."""
+    data = recipe.get("data", {})
+    return float(data.get("share", 1.0)) if data.get("shards") else 0.0
 
 
 def check_lists(recipe: Mapping[str, Any], path: Path, folder: Path) -> None:
@@ -329,63 +326,6 @@ def flat(recipe: Mapping[str, Any], *places: str) -> dict[str, Any]:
     return found
 
 
-def holds(value: float, bound: str) -> bool:
-    """Whether a figure keeps a bound such as ``">= 0.8"``; NaN keeps none."""
-    matched = _BOUND.fullmatch(bound)
-    if matched is None:
-        raise RecipeError(f"{bound!r} is no bound; write {Key('bound')}")
-    return _COMPARE[matched[1]](value, float(matched[2]))
-
-
-def check_table(place: str, table: Mapping[str, Any], keys: Mapping[str, Key]) -> None:
-    """Holds what stands under ``place`` (a dotted key, or nothing) of a TOML file to ``keys``.
-
-    Raises:
-        RecipeError: a key is unknown, missing, or not what may stand there.
-    """
-    for name, value in table.items():
-        dotted = f"{place}.{name}" if place else name
-        if name not in keys:
-            near = difflib.get_close_matches(name, keys, 1)
-            hint = f"did you mean {near[0]}?" if near else f"write one of {', '.join(keys)}"
-            raise RecipeError(f"{dotted}: no such key; {hint}")
-        _check(dotted, value, keys[name])
-    for name, key in keys.items():
-        if key.required and name not in table:
-            raise RecipeError(f"{place}.{name} is missing; write {key}" if place else f"{name}: write {key}")
-
-
-def _check(place: str, value: Any, key: Key) -> None:
-    if not _is(value, key):
-        raise RecipeError(f"{place} is {value!r}; write {key}")
-    if key.kind == "list" and isinstance(key.of, Key):
-        for i, item in enumerate(value):
-            _check(f"{place}[{i}]", item, key.of)
-    elif key.kind == "table" and isinstance(key.of, Key):
-        for name, item in value.items():
-            _check(f"{place}.{name}", item, key.of)
-    elif key.kind == "table" and isinstance(key.of, Mapping):
-        check_table(place, value, key.of)
-
-
-def _is(value: Any, key: Key) -> bool:
-    """Whether a value is of the key's kind and in its range; what is inside is looked at by the caller."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if key.kind in {"whole", "number"}:
-        right = number and (key.kind == "number" or isinstance(value, int))
-        return right and key.least <= value <= key.most
-    if key.kind == "names":
-        names = value if isinstance(value, list) else [value]
-        return len(names) > 0 and all(isinstance(name, str) and name for name in names)
-    if key.kind == "list":
-        return isinstance(value, list) and len(value) == (key.count or len(value)) and len(value) > 0
-    if key.kind == "text":
-        return isinstance(value, str) and bool(value) and (not key.allowed or value in key.allowed)
-    if key.kind == "bound":
-        return isinstance(value, str) and _BOUND.fullmatch(value) is not None
-    return isinstance(value, {"flag": bool, "table": dict}[key.kind])
-
-
 def _check_together(recipe: Mapping[str, Any]) -> None:
     """What single keys cannot say."""
     student, data = recipe["student"], recipe.get("data", {})
@@ -406,9 +346,37 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
     stages = len(student.get("widths", ())) - 1
     if recipe["task"] == "expression" and len(student.get("blocks", [1] * stages)) != stages:
         raise RecipeError(f"student.blocks is {student['blocks']}; write {stages}, one less than the widths")
+    _check_shards(recipe)
     read = sets_of(recipe)
     if "sets" in data and set(data["sets"]) != set(read):
         raise RecipeError(f"data.sets is {data['sets']}; the task reads {', '.join(read)}")
     for name in data.get("lists", {}):
         if name not in read:
             raise RecipeError(f"data.lists.{name}: the task reads {', '.join(read)}")
+
+
+def _check_shards(recipe: Mapping[str, Any]) -> None:
+    """Shards alone have nothing of what the built-in data sets' own labels are read for."""
+    task, student, data = recipe["task"], recipe["student"], recipe.get("data", {})
+    if "shards" not in data:
+        for name in ("validation", "share", "lossy"):
+            if name in data:
+                raise RecipeError(f"data.{name} is of shards: write data.shards beside it, or leave it out")
+    if shards_share(recipe) < 1:
+        if task == "landmarks" and "share" not in student:
+            raise RecipeError("student.share is missing; write a table")
+        return
+    built_in = {
+        "student.taught": student.get("taught"),
+        "student.album": student.get("album"),
+        "student.share": student.get("share"),
+        "student.also_validation": student.get("also_validation"),
+        "student.scenes.turned": student.get("scenes", {}).get("turned"),
+        "deploy.false_per_window": recipe["deploy"].get("false_per_window"),
+    }
+    for name, value in built_in.items():
+        if value:
+            raise RecipeError(
+                f"{name} is of the built-in data sets, and data.shards alone are read: leave it out, or "
+                "write data.share below 1"
+            )

@@ -20,7 +20,7 @@ from .datasets import lfpw
 from .label import load_labels
 from .splits import parts
 
-__all__ = ["Mix", "Scene", "SceneMaker"]
+__all__ = ["Mix", "Photo", "Scene", "SceneMaker", "Stock"]
 
 Array = NDArray[np.float32]
 _SURE = 0.6  # a teacher's score from which a face is taught
@@ -28,12 +28,26 @@ _LEAST = 20  # pixels, of a bystander's head that is cut out
 
 
 @dataclass(frozen=True, slots=True)
-class _Photo:
+class Photo:
+    """A picture, all faces in it [F, ...], and how sure of each its teacher was."""
+
     rgb: Pyramid
     boxes: Array
     scores: Array
     points: Array
     hard: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What scenes are made of: pictures with faces, pictures without, heads to be pasted.
+
+    Five points that nobody knows are NaN.
+    """
+
+    photos: list[Photo]
+    empty: list[Photo]
+    heads: list[Cutout]
 
 
 @dataclass(slots=True)
@@ -90,10 +104,37 @@ class Mix:
 
 
 class SceneMaker:
-    """Draws scenes ``width`` x ``height``; everything it needs is in memory after construction."""
+    """Draws scenes ``width`` x ``height``; everything it needs is in memory after construction.
 
-    def __init__(self, data: Path, labels: Path, width: int, height: int, mix: Mix | None = None) -> None:
+    ``own`` is a stock beside the built-in data's, out of which ``share`` of the photos and heads come; at 1
+    nothing else is read.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        labels: Path,
+        width: int,
+        height: int,
+        mix: Mix | None = None,
+        own: Stock | None = None,
+        share: float = 1.0,
+    ) -> None:
         self.width, self.height, self._mix = width, height, mix or Mix()
+        self._photos: list[Photo] = []
+        self._beside: list[Photo] = []
+        self._cutouts: list[Cutout] = []
+        self._weights = self._cutout_weights = np.zeros(0)
+        if own is None or share < 1:
+            self._load(data, labels)
+        elif self._mix.rendered:
+            self._cutouts = rendered(data, self._mix.rendered)
+            self._cutout_weights = _shares(np.ones(len(self._cutouts)))
+        if own is not None:
+            self._add(own, share)
+
+    def _load(self, data: Path, labels: Path) -> None:
+        """The stock of the built-in data."""
         self._photos = self._load_photos(data, labels)
         # Photos with bystanders are few and have the hard faces.
         crowd = np.array([1.0 + 1.5 * (np.count_nonzero(p.scores > _SURE) > 1) for p in self._photos])
@@ -112,6 +153,21 @@ class SceneMaker:
                 photo.rgb.levels[0], photo.boxes[few], photo.points[few], photo.hard[few]
             )
         self._cutout_weights = _shares(1 + self._mix.hard * np.array([c.hard for c in self._cutouts]))
+
+    @property
+    def pointed(self) -> bool:
+        """Whether the five points of any face are known."""
+        known = (photo.points for photo in self._photos)
+        heads = (head.points for head in self._cutouts)
+        return any(np.isfinite(points).any() for points in (*known, *heads))
+
+    def _add(self, own: Stock, share: float) -> None:
+        # Beside a stock that is all there is, rendered heads in profile are a fifth: they are rare in photos.
+        heads = 0.8 if share == 1 and self._cutouts else share
+        self._weights = _joined(self._weights, len(own.photos), share)
+        self._cutout_weights = _joined(self._cutout_weights, len(own.heads), heads)
+        self._photos, self._cutouts = [*self._photos, *own.photos], [*self._cutouts, *own.heads]
+        self._beside = [*self._beside, *own.empty]
 
     def draw(self, rng: np.random.Generator) -> Scene:
         """One scene."""
@@ -300,7 +356,7 @@ class SceneMaker:
 
     # what scenes are made of
 
-    def _load_photos(self, data: Path, labels: Path) -> list[_Photo]:
+    def _load_photos(self, data: Path, labels: Path) -> list[Photo]:
         with np.load(labels / "lfpw_faces.npz") as faces:
             names, boxes, scores, points = (faces[k] for k in ("names", "boxes", "scores", "keypoints"))
         root = data / "landmarks/lfpw/trainset"
@@ -309,7 +365,7 @@ class SceneMaker:
             mine = names == name
             if mine.any() and scores[mine].max() > _SURE:
                 photos.append(
-                    _Photo(
+                    Photo(
                         Pyramid.of(lfpw.load_photo(root, name)),
                         boxes[mine],
                         scores[mine],
@@ -319,7 +375,7 @@ class SceneMaker:
                 )
         return photos
 
-    def _load_portraits(self, data: Path, labels: Path) -> list[_Photo]:
+    def _load_portraits(self, data: Path, labels: Path) -> list[Photo]:
         """Photos with room beside the face: hair, shoulders, hands, and what was behind them."""
         photos = []
         for split in ("celebamask", "celeba_hq"):
@@ -328,8 +384,13 @@ class SceneMaker:
                 rgb = Pyramid.of(lfpw.load_photo(data / FOLDERS[split], str(found.names[i])))
                 one = slice(i, i + 1)
                 boxes, scores, points = found.boxes[one], found.scores[one], found.keypoints[one]
-                photos.append(_Photo(rgb, boxes, scores, points, hardness(points, scores)))
+                photos.append(Photo(rgb, boxes, scores, points, hardness(points, scores)))
         return photos
+
+
+def _joined(before: NDArray[np.float64], count: int, share: float) -> NDArray[np.float64]:
+    """The shares of all after ``count`` more, alike among themselves, took ``share`` of the whole."""
+    return _shares(np.concatenate([before * (1 - share), np.full(count, share / count)]))
 
 
 def _shares(weights: NDArray[np.floating]) -> NDArray[np.float64]:

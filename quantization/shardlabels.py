@@ -1,14 +1,17 @@
 """A teacher's labels for webdataset shards: of every shard a new one that holds them, pictures included.
 
 What the teacher says takes the place of the sample's own label of that kind; all its other labels stay, and
-the attribute ``teacher`` names whose answer it is. Points, maps and boxes are written as such; of an
-expression the probabilities as ``votes`` (none for "unknown" and "not a face"), the likeliest class as
+the attribute ``teacher`` names whose answer it is. Points, maps, blendshapes and boxes are written as such;
+of an expression the probabilities as ``votes`` (none for "unknown" and "not a face"), the likeliest class as
 ``expression``.
 The new shard states the old one's terms and the teacher's together. A sample in which no face is found, or
 that is broken, is left out; the shard's notes count the ones and name the others.
 
 The face is YuNet's: the one that holds the middle of the sample's points or of its only box, else the
-largest. A teacher that sees the whole picture needs none.
+largest; YuNet's terms then join the others. A teacher that sees the whole picture needs none. Who trains on
+the shard must know whose the boxes are: the attribute ``faces`` says ``all`` where a detector boxed everybody
+and ``one`` where the box is only the labelled face's; where a sample has several boxes, ``face`` is the box
+(x, y, width, height, whole pixels) of the face that the teacher looked at.
 """
 
 from __future__ import annotations
@@ -24,18 +27,27 @@ from numpy.typing import NDArray
 
 from edgeface.labels import FER8
 
-from .datasets import POINT_SCHEMES, DataSet, Sample, open_dataset, write_shard
+from .datasets import POINT_SCHEMES, DataSet, Sample, Terms, open_dataset, write_shard
+from .datasets.sample import Attribute
 from .datasets.shards import join_terms, read_notes, shard_files
-from .engines import Read, finish, question_of
+from .engines import Read, Work, finish, question_of
 from .provenance import digest
 from .teachers.adapter import Adapter, AdapterError
 from .teachers.adapter import Landmarks as LandmarksRule
-from .teachers.answers import Answer, ExpressionAnswer, MapAnswer, PointsAnswer
+from .teachers.answers import (
+    Answer,
+    BlendshapesAnswer,
+    ExpressionAnswer,
+    FacesAnswer,
+    MapAnswer,
+    PointsAnswer,
+)
+from .teachers.yunet import TERMS as YUNET
 
-__all__ = ["DETECTOR", "Labelled", "Labelling", "label_shards", "summary"]
+__all__ = ["DETECTOR", "FORMAT", "Labelled", "Labelling", "label_shard", "label_shards", "summary"]
 
 DETECTOR = "yunet_n_640_640.onnx"
-_FORMAT = 1  # to be raised when the same teacher would be written down otherwise
+FORMAT = 2  # to be raised when the same teacher would be written down otherwise
 
 Array = NDArray[np.float32]
 Face = tuple[Array, float, Array]  # box, score, five keypoints
@@ -89,7 +101,7 @@ class Labelling:
             if path is not None and not path.is_file():
                 raise AdapterError(f"{path}: there is no such file; a teacher of crops needs YuNet's too")
         model = model.resolve()
-        question = question_of(_FORMAT, asdict(adapter), digest(model), detector and digest(detector))
+        question = question_of(FORMAT, asdict(adapter), digest(model), detector and digest(detector))
         return cls(adapter, model, detector, accept_licence, question)
 
     def open(self) -> Read:
@@ -97,17 +109,18 @@ class Labelling:
         from .teachers.onnx import OnnxTeacher
 
         teacher = OnnxTeacher(self.adapter, self.model, accept_licence=self.accept_licence)
+        label = partial(label_shard, teacher, self.adapter.name, (self.adapter.terms,))
         if self.detector is None:
-            return partial(_label, teacher, None)
+            return partial(label, None)
         from .label import find_face
         from .teachers.yunet import YuNet
 
         detector = YuNet(self.detector)
-        return partial(_label, teacher, lambda rgb, where: find_face(detector, rgb, 1.0, where))
+        return partial(label, lambda rgb, where: find_face(detector, rgb, 1.0, where))
 
 
 def label_shards(
-    work: Labelling, shards: Path, out: Path, engine: str = "local", workers: int = 2
+    work: Work, shards: Path, out: Path, engine: str = "local", workers: int = 2
 ) -> list[Labelled]:
     """Labels the shards of a folder (or one) into ``out``; those that are done are not done again.
 
@@ -140,31 +153,50 @@ def _told(path: Path) -> Labelled:
     return Labelled(path, notes["samples"], notes["without_face"], tuple(notes["broken"]))
 
 
-def _label(
-    teacher: Callable[..., Answer],
+def label_shard(
+    teacher: Callable[..., Answer | None],
+    name: str,
+    own: Sequence[Terms],
     find: Callable[[NDArray[np.uint8], Array | None], Face | None] | None,
     shard: Path,
     target: Path,
 ) -> None:
+    """Writes what a teacher says of a shard's samples.
+
+    Args:
+        teacher: Asked about the picture, and the box and keypoints that ``find`` gave; None: no face.
+        name: The teacher's.
+        own: Terms of what the teacher is made of.
+        find: Finds the face that holds a point; None: the teacher sees whole pictures.
+        shard: To be read.
+        target: To be written.
+    """
     data = open_dataset("webdataset", shard)
     counts = {"samples": 0, "without_face": 0}
-    own: Adapter = teacher.adapter  # type: ignore[attr-defined]  # ONNX teachers have one
 
     def samples() -> Iterator[Sample]:
         for sample, rgb in data.decoded():
             face = None if find is None else find(rgb, _middle(sample))
-            if find is not None and face is None:
+            said = None
+            if find is None:
+                said = teacher(rgb)
+            elif face is not None:
+                said = teacher(rgb, face[0], face[2])
+            if said is None:
                 counts["without_face"] += 1
                 continue
             counts["samples"] += 1
-            said = teacher(rgb) if face is None else teacher(rgb, face[0], face[2])
-            changes = _changes(said)
-            if sample.boxes is None and face is not None:
-                changes.setdefault("boxes", face[0][None])
-            yield replace(sample, attributes={**sample.attributes, "teacher": own.name}, **changes)
+            changes, whose = _changes(said), dict[str, Attribute](teacher=name)
+            if isinstance(said, FacesAnswer):
+                whose["faces"] = "all"
+            elif face is not None and sample.boxes is None:
+                changes["boxes"], whose["faces"] = face[0][None], "one"
+            elif face is not None and sample.boxes is not None and len(sample.boxes) > 1:
+                whose["face"] = tuple(int(value) for value in face[0].round())
+            yield replace(sample, attributes={**sample.attributes, **whose}, **changes)
 
-    terms = join_terms(data.terms, own.terms)
-    write_shard(target, samples(), terms, lambda: {**counts, "teacher": own.name, "broken": _broken(data)})
+    terms = join_terms(data.terms, *own, *([YUNET] if find else []))
+    write_shard(target, samples(), terms, lambda: {**counts, "teacher": name, "broken": _broken(data)})
 
 
 def _broken(data: DataSet) -> list[str]:
@@ -185,6 +217,8 @@ def _changes(said: Answer) -> dict[str, Any]:
     """The fields of a sample that an answer fills."""
     if isinstance(said, PointsAnswer):
         return {"points": said.points, "points_scheme": said.scheme, "visible": None}
+    if isinstance(said, BlendshapesAnswer):
+        return {**_changes(said.points), "blendshapes": said.values, "blendshapes_known": said.known}
     if isinstance(said, MapAnswer):
         return {"mask": said.labels, "mask_scheme": said.scheme}
     if isinstance(said, ExpressionAnswer):

@@ -29,6 +29,7 @@ _LABELLERS = (
     "mediapipe_face_landmarker.task",
     "ultralight_version-RFB-320.onnx",
 )
+_GRADING = ("split", "labels", "shards")  # what of a training's inputs grades its student, too
 # What of [deploy] is in the files; the rest is wording of the bundle.
 _FILES = ("deploy.calibration", "deploy.crop", "deploy.head", "deploy.labels", "deploy.precision")
 
@@ -163,7 +164,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
     trained = {"weights": course.weights}
     packages = {f"package {name}": version for name, version in versions((*TRAINING, *EXPORT)).items()}
     borrowed = {} if task in {"detection", "expression"} else {"detector's bundle": place.bundle}
-    held_out = {what: path for what, path in course.reads().items() if what.startswith(("split", "labels"))}
+    held_out = {what: path for what, path in course.reads().items() if what.startswith(_GRADING)}
     floor = flat(recipe, "deploy.min_sqnr_db")
     once = functools.cache(student.lessons)  # the data is read once for all steps of this process
 
@@ -177,6 +178,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
             trained | held_out,
             files | {"draft": draft},
             lambda: student.convert(once()),
+            gates=lambda: student.too_large(gates.get("bytes")),
         ),
         step(
             "check",
@@ -209,6 +211,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
             {"draft": draft, "metrics": metrics, "curves": results / "curves.json"} | trained,
             {"bundle": student.folder / "student.bundle"},
             lambda: student.pack(student.folder / "student.bundle", metrics),
+            told=lambda: (str(student.folder / "student.bundle"),),
         ),
         step(
             "report",
@@ -216,6 +219,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
             {"bundle": student.folder / "student.bundle", "curves": results / "curves.json"} | trained,
             {"page": student.folder / "report" / "report.html"},
             student.report,
+            told=lambda: (str(student.folder / "report" / "report.html"),),
         ),
     ]
 

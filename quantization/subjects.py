@@ -1,9 +1,9 @@
-"""What is graded: a bundle, the .tflite of one student, or a teacher with its adapter; each as an analyzer.
+"""What is graded: a bundle, the .tflite of one student, or a teacher; each as an analyzer.
 
 A .tflite says nothing of its head: crop, mean shape, temperature and thresholds are those of the built-in
 bundle's student of the same task, and so is the detector that finds its faces. A teacher's faces are found by
-that detector too, so that teacher and student are asked about the same boxes; one that sees the whole picture
-is asked about that.
+that detector too, so that teacher and student are asked about the same boxes; one with an adapter that sees
+the whole picture is asked about that. One that was trained here is a :class:`quantization.taught.Taught`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from edgeface.labels import FER8, IBUG68
 
 from .provenance import digest
 from .recipe import TASKS
+from .taught import Taught
 from .teachers.adapter import Adapter
 from .teachers.adapter import Landmarks as LandmarksRule
 from .teachers.answers import ExpressionAnswer, FacesAnswer, MapAnswer, PointsAnswer
@@ -53,8 +54,9 @@ class Subject:
         model: The file.
         tasks: What it can be graded at.
         digest: SHA-256 of all that its answers depend on.
-        adapter: Of a teacher.
+        adapter: Of a teacher of any origin.
         accept_licence: A teacher's terms were read and allow the use.
+        taught: The teacher that was trained here, whose weights the file is.
     """
 
     model: Path
@@ -62,6 +64,7 @@ class Subject:
     digest: str
     adapter: Adapter | None = field(default=None, repr=False)
     accept_licence: bool = False
+    taught: Taught | None = None
 
     @classmethod
     def of(
@@ -104,6 +107,18 @@ class Subject:
         found.open(()).__exit__(None, None, None)  # a file that cannot be opened is told now, not by a worker
         return found
 
+    @classmethod
+    def of_taught(cls, taught: Taught) -> Subject:
+        """The subject that a teacher trained here is."""
+        asked = [taught.digest, Bundle.builtin().digest, taught.recipe, taught.head]
+        told = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return cls(taught.weights, (taught.task,), told, taught=taught)
+
+    @property
+    def name(self) -> str:
+        """What figures are filed under."""
+        return self.model.stem if self.taught is None else self.taught.name
+
     def open(self, tasks: Collection[str], min_score: float | None = None) -> Any:
         """An analyzer for some tasks; ``min_score`` of its faces, where it is a student that finds them.
 
@@ -111,6 +126,8 @@ class Subject:
             SubjectError: The file is not what it was.
             AdapterError: The same of a teacher's.
         """
+        if self.taught is not None:
+            return self.taught.analyzer(tasks, min_score)
         if self.adapter is not None:
             from .teachers.onnx import OnnxTeacher
 

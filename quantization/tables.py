@@ -1,4 +1,4 @@
-"""The README's tables: what was measured (metrics file, bundle, benchmark results), and the data's terms."""
+"""The README's tables: what was measured (metrics, comparisons, bundle, benchmark), and the data's terms."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .shrunk import SIZES
 from .tasks import RECIPES
 from .tasks.seen import data_terms, seen
 from .teachers.catalogue import terms_of
+from .verdicts import verdicts
 
 __all__ = ["rewrite"]
 
@@ -60,7 +61,8 @@ _RATIOS = (
 def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path, recipes: Path = RECIPES) -> str:
     """The README with the text between ``<!-- table: NAME -->`` and ``<!-- /table -->`` made anew.
 
-    ``recipes``: the folder with the TASK.toml of every student, which say what it learned from.
+    ``metrics``: what `evaluate` wrote; beside it, in ``comparisons/``, what `compare` wrote. ``recipes``: the
+    folder with the TASK.toml of every student, which say what it learned from.
 
     Raises:
         ValueError: A table has no place, or more than one.
@@ -70,6 +72,7 @@ def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path, recipes: 
         "accuracy": _accuracy(figures),
         "size": _size(Bundle.load(bundle)),
         "latency": _latency(json.loads(benchmark.read_text())),
+        "comparisons": _comparisons(metrics.with_name("comparisons")),
         "terms": _terms(recipes),
     }
     for name, rows in tables.items():
@@ -114,6 +117,19 @@ def _latency(result: dict[str, Any]) -> list[str]:
     for key, what, against in _RATIOS:
         r = result["ratios"][key]
         rows.append(f"| {what} | {against} | **{r['value']:.2f}** | {r['low']:.2f} to {r['high']:.2f} |")
+    return rows
+
+
+def _comparisons(folder: Path) -> list[str]:
+    rows = ["| trained with it against without | figure | base | difference | 95 % interval | verdict |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
+    for row in verdicts(folder):
+        better = "higher" if row.higher else "lower"
+        low, mean, high = (f"{value:+.4f}" for value in (row.low, row.mean, row.high))
+        rows.append(
+            f"| {row.comparison}, {row.variant} | {row.figure}, {better} is better | {row.base:.4f} "
+            f"| {mean} | {low} to {high} | {row.verdict} |"
+        )
     return rows
 
 

@@ -1,4 +1,4 @@
-"""How long the machine let its programs wait: a time limit binds on an idle one, and a busy one may be late."""
+"""How long the machine let its programs wait: a time limit binds on an idle one, a busy one may be late."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ from .build import build
 from .compare import compare
 from .data import label, shard, show_teachers, split
 from .export import calibrate, check, convert, pack, parity
-from .grade import evaluate, report, tables
+from .grade import evaluate
 from .publish import publish
+from .tell import report, tables
 from .train import distill, teach
 
 __all__ = ["main"]

@@ -11,6 +11,7 @@ from edgeface import EdgeFaceError
 
 from ..card import CardError
 from ..chain import ChainError, Step, only_one, plan, run
+from ..datasets import DataSetError
 from ..recipe import RecipeError
 from ..steps import Workplace, steps_of
 from ..terms import TermsError
@@ -61,7 +62,7 @@ def build(
             raise click.UsageError(f"`build` is one process: train with `torchrun`, then build: {recipe}")
         with only_one(place.states):
             run(steps, place.states, click.echo)
-    except (RecipeError, ChainError, TermsError, CardError, EdgeFaceError) as error:
+    except (RecipeError, ChainError, DataSetError, TermsError, CardError, EdgeFaceError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -82,8 +83,9 @@ def _tell(steps: Sequence[Step], states: Path) -> None:
         click.echo(f"{one.step.name:<{width}}  {one.reason or 'up to date'}{time}")
     to_do = [one for one in planned if one.reason is not None]
     known = [one.seconds for one in to_do if one.seconds is not None]
-    more = "" if len(known) == len(to_do) else f" and {len(to_do) - len(known)} steps of unknown length"
-    click.echo(f"{len(to_do)} of {len(planned)} steps; about {_duration(sum(known))}{more}")
+    unknown = len(to_do) - len(known)
+    more = f" and {unknown} step{'s' * (unknown > 1)} of unknown length" if unknown else ""
+    click.echo(f"{len(to_do)} of {len(planned)} steps to do; about {_duration(sum(known))}{more}")
 
 
 def _duration(seconds: float) -> str:

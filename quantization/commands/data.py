@@ -25,14 +25,32 @@ def split(data: Path) -> None:
 @click.argument("data_set", type=options.data_set)
 @click.option("--part", help="Only this part of it (default: all).")
 @click.option("--size", type=click.IntRange(1), default=1000, show_default=True, help="Samples in a shard.")
+@click.option("--licence", help="Of pictures of your own (folder:PATH): on what terms they may be used.")
+@click.option("--title", help="Of --licence: whose pictures they are (default: the folder's name).")
+@click.option("--commercial", is_flag=True, help="Of --licence: it allows commercial use.")
 @options.folder_out(Path("runs/shards"), "Folder of the shards.")
-def shard(data_set: tuple[str, Path], part: str | None, size: int, out: Path) -> None:
-    """Write a data set, KIND:PATH, as webdataset shards, labels and terms included."""
-    from ..datasets import DataSetError, open_dataset
+def shard(
+    data_set: tuple[str, Path],
+    part: str | None,
+    size: int,
+    licence: str | None,
+    title: str | None,
+    commercial: bool,
+    out: Path,
+) -> None:
+    """Write a data set, KIND:PATH, as webdataset shards, labels and terms included.
+
+    The terms travel with the shards to the licence of what learns from them. Of pictures whose terms nobody
+    states no permission is known: weights that learned from them are for research only.
+    """
+    from ..datasets import DataSetError, Terms, open_dataset
     from ..datasets.shards import write_shards
 
+    if (title or commercial) and not licence:
+        raise click.UsageError("--title and --commercial are of --licence: give it")
+    own = Terms(title or data_set[1].name, licence, commercial, "who made the shards") if licence else None
     try:
-        data = open_dataset(*data_set, **({"part": part} if part else {}))
+        data = open_dataset(*data_set, own, **({"part": part} if part else {}))
         paths = write_shards(out, data, data.terms, size)
     except DataSetError as error:
         raise click.ClickException(str(error)) from error
@@ -60,10 +78,12 @@ def shard(data_set: tuple[str, Path], part: str | None, size: int, out: Path) ->
 )
 @click.option(
     "--teacher",
-    help="Of --shards: NAME of an adapter (see `teachers`) or its .toml file; of --parsing: the RECIPE that "
-    "the weights are of (default: parsing-teacher).",
+    help="Of --shards: NAME of an adapter (see `teachers`) or its .toml file, facemesh (478 points) or "
+    "blendshapes (both); of --parsing: the RECIPE that the weights are of (default: parsing-teacher).",
 )
-@click.option("--model", type=options.FILE, help="Of --shards: the teacher's .onnx file.")
+@click.option(
+    "--model", type=options.FILE, help="Of --shards: the teacher's .onnx file, or face_landmarker.task."
+)
 @options.accept_licence
 @options.folder_out(Path("runs/labelled"), "Of --shards: where the labelled shards go.")
 @options.engine
@@ -123,14 +143,19 @@ def _label_shards(
     engine: str,
     workers: int,
 ) -> None:
+    from ..engines import Work
+    from ..meshlabels import MESHES, MeshLabelling
     from ..shardlabels import Labelling, label_shards, summary
     from ..teachers.catalogue import adapter_named
     from ..teachers.onnx import licence_told
 
     try:
-        adapter = adapter_named(teacher)
-        click.echo(licence_told(adapter), err=True)
-        work = Labelling.of(adapter, model, teachers, accept_licence)
+        if teacher in MESHES:
+            work: Work = MeshLabelling.of(teacher, model, teachers)
+        else:
+            adapter = adapter_named(teacher)
+            click.echo(licence_told(adapter), err=True)
+            work = Labelling.of(adapter, model, teachers, accept_licence)
         click.echo(summary(label_shards(work, shards, out, engine, workers)))
     except ValueError as error:  # of adapter, licence, data set and engine, which name the mend
         raise click.ClickException(str(error)) from error
@@ -139,7 +164,9 @@ def _label_shards(
 @click.command("teachers")
 @click.argument("name", required=False)
 @click.option("--model", type=options.NEW_FILE, help="The file you brought.")
-@click.option("--checkpoint", type=options.FILE, help="Of bisenet19: written to --model first.")
+@click.option(
+    "--checkpoint", type=options.FILE, help="The authors' .pth or .pt: it is written to --model first."
+)
 @click.option(
     "--image",
     type=options.FILE,
@@ -159,6 +186,10 @@ def show_teachers(
     """List the teachers; with NAME (or a .toml file) tell all about one, with --model try it on a photo."""
     from ..teachers.catalogue import adapter_named, built_in, description, overview, try_model
 
+    if checkpoint and not (name and model):
+        raise click.UsageError(
+            "--checkpoint needs NAME and --model: whose it is, and where its .onnx file goes"
+        )
     if name is None:
         click.echo(overview())
         return

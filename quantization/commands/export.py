@@ -8,12 +8,15 @@ from pathlib import Path
 import click
 
 from ..card import CardError
+from ..datasets import DataSetError
 from ..provenance import write_bytes, write_json
 from ..recipe import TASKS, RecipeError
 from ..terms import TermsError
 from . import options
 
 __all__ = ["calibrate", "check", "convert", "pack", "parity"]
+
+_SIGNED_DAYS = 365
 
 
 @click.command()
@@ -34,6 +37,15 @@ __all__ = ["calibrate", "check", "convert", "pack", "parity"]
     show_default=True,
     help="Of an .onnx: what every output must keep; less where one is silent on these photos.",
 )
+@click.option(
+    "--to",
+    "formats",
+    multiple=True,
+    type=click.Choice(["tflite", "onnx"]),
+    default=("tflite", "onnx"),
+    show_default=True,
+    help="Of an .onnx: what it becomes.",
+)
 @options.folder_out(Path("runs/converted"), "Folder of the files.")
 def convert(
     source: str,
@@ -47,11 +59,14 @@ def convert(
     std: tuple[float, ...],
     bgr: bool,
     least: float,
+    formats: tuple[str, ...],
     out: Path,
 ) -> None:
     """Write every file of the student SOURCE, a RECIPE or a task, or quantise the .onnx SOURCE of any origin.
 
-    Exit code 1 if an output of a quantised .onnx keeps too little; the files are written all the same.
+    An .onnx becomes a .tflite (`check` tells what an Edge TPU takes of it) and an .onnx each for CPUs and for
+    TensorRT; what stays float is named. Exit code 1 if an output keeps too little; the files are written all
+    the same.
     """
     from ..convert import ExportError
     from ..foreign import Pixels, convert_file
@@ -66,10 +81,10 @@ def convert(
             known = f"{', '.join(TASKS)}, nor a recipe's .toml"
             raise click.UsageError(f"{source} is none of {known}; for an .onnx file give --images")
         else:
-            files, made = convert_file(Path(source), images, Pixels(mean, std, bgr), frames, least)
+            files, made = convert_file(Path(source), images, Pixels(mean, std, bgr), frames, least, formats)
             click.echo("\n".join(one.summary() for one in made))
             noisy = tuple(said for one in made for said in one.told_noisy)
-    except (ExportError, OSError) as error:
+    except (DataSetError, ExportError, OSError, RecipeError) as error:
         raise click.ClickException(str(error)) from error
     for name, content in files.items():
         write_bytes(out / name, content)
@@ -95,7 +110,10 @@ def calibrate(
     """
     from ..artifacts import student_ranges
 
-    found = student_ranges(options.student(student, weights, run), data, labels)
+    try:
+        found = student_ranges(options.student(student, weights, run), data, labels)
+    except (DataSetError, RecipeError) as error:
+        raise click.ClickException(str(error)) from error
     if out is None:
         click.echo(json.dumps(found, indent=1))
     else:
@@ -207,7 +225,7 @@ def parity(
                 )
             )
             click.echo(found[-1].table())
-    except (ExportError, EdgeFaceError) as error:
+    except (DataSetError, ExportError, RecipeError, EdgeFaceError) as error:
         raise click.ClickException(str(error)) from error
     if out:
         write_json(out, [one.to_dict() for one in found])
@@ -244,6 +262,13 @@ def parity(
 @click.option(
     "--with", "formats", multiple=True, type=click.Choice(["onnx"]), help="Each student in this format, too."
 )
+@click.option(
+    "--sign",
+    "owners",
+    type=options.FILE,
+    multiple=True,
+    help="release-NAME.pem: sign the bundle with it for devices, as `publish sign` does, for a year.",
+)
 def pack(
     students: tuple[str, ...],
     data: Path,
@@ -255,11 +280,14 @@ def pack(
     out: Path | None,
     tasks: tuple[str, ...],
     formats: tuple[str, ...],
+    owners: tuple[Path, ...],
 ) -> None:
     """Quantise the trained weights of the STUDENTS, RECIPES or tasks (default: all tasks), into one bundle.
 
     A bundle that was packed before `evaluate` says that nothing was measured: pack it again afterwards.
     """
+    from edgeface import EdgeFaceError
+
     from ..artifacts import student_bundle
     from ..convert import ExportError
 
@@ -278,8 +306,15 @@ def pack(
             teachers=teachers,
             with_onnx="onnx" in formats,
         )
-    except (ExportError, RecipeError, TermsError, CardError) as error:
+    except (DataSetError, ExportError, RecipeError, TermsError, CardError, EdgeFaceError) as error:
         raise click.ClickException(str(error)) from error
     path = out or options.bundle_of(found[0])
     write_bytes(path, content)
     click.echo(f"{path}: {len(content):,} bytes")
+    if owners:
+        from ..publish import PublishError, sign_release
+
+        try:
+            click.echo(sign_release(path, owners, _SIGNED_DAYS))
+        except PublishError as error:
+            raise click.ClickException(str(error)) from error

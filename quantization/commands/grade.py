@@ -1,4 +1,4 @@
-"""Figures and what is written of them: `evaluate`, `report`, `tables`."""
+"""Figures: `evaluate`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..recipe import TASKS
+from ..recipe import TASKS, RecipeError, is_teacher, load_recipe, sets_of
 from . import options
 
 if TYPE_CHECKING:
     from ..artifacts import Trained
+    from ..subjects import Subject
+    from ..taught import Taught
 
-__all__ = ["evaluate", "report", "tables"]
+__all__ = ["evaluate", "of_all"]
 
 
 @click.command()
@@ -71,30 +73,43 @@ def evaluate(
 
     Merges the figures into OUT and what their plots are drawn from into `curves.json` beside it. With RECIPE
     (a .toml, or a task) it is that student alone, in what `pack` wrote of it; a bundle without a detector
-    borrows the built-in one's.
+    borrows the built-in one's. The RECIPE of a teacher grades its float weights, filed under its name.
 
     With --data-set KIND:PATH any model is graded on any data set that has the labels: a bundle, the .tflite
-    of a student, or a teacher's .onnx with its --adapter. Shards (webdataset:FOLDER) are graded one by one,
-    with --engine ray on several processes; after a crash the same command does the rest.
+    of a student, a teacher's .onnx with its --adapter, or the RECIPE of a teacher that was trained here.
+    Shards (webdataset:FOLDER) are graded one by one, with --engine ray on several processes; after a crash
+    the same command does the rest.
     """
-    if recipe is not None and (data_set or teacher or tasks):
-        raise click.UsageError("a RECIPE is graded alone: leave --data-set, --teacher and --task out")
+    if recipe is not None and (teacher or tasks):
+        raise click.UsageError("a RECIPE is graded alone: leave --teacher and --task out")
+    trains_teacher = recipe is not None and _trains_teacher(recipe)
+    if trains_teacher and (model or adapter):
+        raise click.UsageError("a teacher's RECIPE is graded by its weights: leave --model and --adapter out")
     if data_set is not None:
-        asked = model or options.BUNDLE, adapter, tasks, accept_licence
-        _evaluate_set(data_set, part, asked, data, store, engine, workers, out)
+        if recipe is not None and not trains_teacher:
+            raise click.UsageError(f"{recipe}: on a --data-set a student is its file: give --model")
+        subject = (
+            _taught_subject(Path(str(recipe)), data, labels, weights, run)
+            if trains_teacher
+            else _subject(model or options.BUNDLE, adapter, tasks, accept_licence)
+        )
+        _evaluate_set(data_set, part, subject, bool(tasks), data, store, engine, workers, out)
         return
     for given, option in ((adapter, "--adapter"), (part, "--part"), (engine != "local", "--engine")):
         if given:
             raise click.UsageError(f"{option} is for data sets and shards: give --data-set")
-    if not data.is_dir():
+    if not data.is_dir() and not _needs_shards_alone(recipe):
         raise click.BadParameter(f"{data}: there is no such folder", param_hint="--data")
+    if trains_teacher:
+        _evaluate_taught(_taught(Path(str(recipe)), data, labels, weights, run), data, labels, out)
+        return
     if recipe is not None:
         _evaluate_student(options.student(recipe, weights, run), model, precision, data, labels, out)
         return
     from ..courses import WEIGHTS
     from ..evaluate import graders, record
 
-    _of_all(weights, run)
+    of_all(weights, run)
     out = out or options.METRICS
     made = graders(
         model or options.BUNDLE, weights or WEIGHTS, data, labels, precision, teachers if teacher else None
@@ -107,7 +122,7 @@ def evaluate(
             click.echo(f"{task} {kind}: " + json.dumps(graded.metrics))
 
 
-def _of_all(weights: Path | None, run: Path | None) -> None:
+def of_all(weights: Path | None, run: Path | None) -> None:
     """Refuses options that are of one student where none was named."""
     for wrong, option in ((run, "--run"), (weights and not weights.is_dir(), "--weights with a file")):
         if wrong:
@@ -125,6 +140,7 @@ def _evaluate_student(
     from edgeface import Bundle, EdgeFaceError
 
     from ..artifacts import student_figures
+    from ..datasets import DataSetError
     from ..evaluate import record
 
     out = out or options.metrics_of(student)
@@ -139,34 +155,84 @@ def _evaluate_student(
             click.echo(f"{student.task} {kind}: " + json.dumps(graded.metrics))
     except EdgeFaceError as error:
         raise click.ClickException(f"{path}: {error}") from error
+    except DataSetError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _needs_shards_alone(recipe: str | None) -> bool:
+    return recipe is not None and recipe.endswith(".toml") and not sets_of(load_recipe(Path(recipe)))
+
+
+def _trains_teacher(recipe: str) -> bool:
+    if not recipe.endswith(".toml"):
+        return False  # a task, whose student is this package's
+    try:
+        return is_teacher(load_recipe(Path(recipe)))
+    except RecipeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _taught(recipe: Path, data: Path, labels: Path, weights: Path | None, run: Path | None) -> Taught:
+    from ..taught import Taught
+
+    try:
+        return Taught.of(recipe, data, labels, weights, run)
+    except RecipeError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _evaluate_taught(teacher: Taught, data: Path, labels: Path, out: Path | None) -> None:
+    from ..evaluate import grader_of, record
+
+    out = out or teacher.run / "results" / "metrics.json"
+    graded = grader_of(teacher, data, labels).measure(teacher.task)
+    record(out, teacher.task, teacher.name, graded.metrics)
+    record(out.with_name("curves.json"), teacher.task, teacher.name, graded.curves)
+    click.echo(f"{teacher.task} {teacher.name}: " + json.dumps(graded.metrics))
+
+
+def _taught_subject(
+    recipe: Path, data: Path, labels: Path, weights: Path | None, run: Path | None
+) -> Subject:
+    from ..subjects import Subject
+
+    return Subject.of_taught(_taught(recipe, data, labels, weights, run))
+
+
+def _subject(model: Path, adapter: str | None, tasks: tuple[str, ...], accept_licence: bool) -> Subject:
+    from ..subjects import Subject
+    from ..teachers.catalogue import adapter_named
+    from ..teachers.onnx import licence_told
+
+    try:
+        found = adapter_named(adapter) if adapter else None
+        if found:
+            click.echo(licence_told(found), err=True)
+        return Subject.of(model, found, tasks, accept_licence)
+    except ValueError as error:  # of subject, adapter and licence, which name the mend
+        raise click.ClickException(str(error)) from error
 
 
 def _evaluate_set(
     data_set: tuple[str, Path],
     part: str | None,
-    asked: tuple[Path, str | None, tuple[str, ...], bool],
+    subject: Subject,
+    by_name: bool,
     data: Path,
     store: Path,
     engine: str,
     workers: int,
     out: Path | None,
 ) -> None:
+    """``by_name``: its tasks were asked for, and must be there."""
     from ..evaluate import record
     from ..graded_rows import TaskError
     from ..grading import Grading, grade_set
-    from ..subjects import Subject
-    from ..teachers.catalogue import adapter_named
-    from ..teachers.onnx import licence_told
 
-    model, name, tasks, accept_licence = asked
     kind, root = data_set
     face3d = data / "face3d" / "ict_face_model_light.npz"
     refused: list[TaskError] = []
     try:
-        adapter = adapter_named(name) if name else None
-        if adapter:
-            click.echo(licence_told(adapter), err=True)
-        subject = Subject.of(model, adapter, tasks, accept_licence)
         for task in subject.tasks:
             work = Grading(subject, task, face3d if face3d.is_file() else None)
             try:
@@ -176,80 +242,15 @@ def _evaluate_set(
             except TaskError as error:
                 refused.append(error)
                 continue
-            whose = f"{model.stem} on {kind}{f' {part}' if part else ''}"
+            whose = f"{subject.name} on {kind}{f' {part}' if part else ''}"
             click.echo(f"{task} {whose}: " + json.dumps(graded.metrics))
             for fault in faults:
                 click.echo(f"  {fault}", err=True)
             if out is not None:
                 record(out, task, whose, graded.metrics)
                 record(out.with_name("curves.json"), task, whose, graded.curves)
-    except ValueError as error:  # of subject, adapter, licence, data set and engine, which name the mend
+    except ValueError as error:  # of data set and engine, which name the mend
         raise click.ClickException(str(error)) from error
     # A bundle is graded by what the data set has; what was asked for by name must be there.
-    if refused and (tasks or len(refused) == len(subject.tasks)):
+    if refused and (by_name or len(refused) == len(subject.tasks)):
         raise click.ClickException("\n".join(str(error) for error in refused))
-
-
-@click.command()
-@click.argument("recipe", type=options.FILE, required=False)
-@click.option(
-    "--out",
-    type=options.NEW_FOLDER,
-    help="Folder of the page and its plots (default: runs/report, of a RECIPE report/ in its run).",
-)
-@click.option(
-    "--results",
-    type=options.FOLDER,
-    help="Where `evaluate` wrote (default: quantization/results, of a RECIPE results/ in its run).",
-)
-@options.student_weights
-@options.run
-@options.model
-def report(
-    recipe: Path | None,
-    out: Path | None,
-    results: Path | None,
-    weights: Path | None,
-    run: Path | None,
-    model: Path | None,
-) -> None:
-    """Write a page of what was measured: figures and plots per student, and where they come from.
-
-    With RECIPE it is the page of that run alone, with the learning curves of its courses.
-    """
-    from ..report import Sources, write_report
-
-    try:
-        if recipe is None:
-            _of_all(weights, run)
-            from ..courses import WEIGHTS
-
-            found = results or options.METRICS.parent
-            sources = Sources(found, weights or WEIGHTS, model or options.BUNDLE)
-            page = write_report(sources, out or Path("runs/report"))
-        else:
-            from ..artifacts import student_report
-
-            student = options.student(str(recipe), weights, run)
-            found = results or options.metrics_of(student).parent
-            bundle = model or options.bundle_of(student)
-            page = student_report(student, found, bundle, out or bundle.with_name("report"))
-    except FileNotFoundError as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{page}: {page.stat().st_size:,} bytes")
-
-
-@click.command()
-@options.bundle
-@click.option(
-    "--benchmark",
-    type=options.FILE,
-    default=options.HERE.parent / "benchmarks" / "results" / "facemesh-x86-64.json",
-    show_default=True,
-)
-def tables(bundle: Path, benchmark: Path) -> None:
-    """Rewrite the README's tables from the metrics, the bundle and the benchmark's result."""
-    from ..tables import rewrite
-
-    readme = options.HERE.parent / "README.md"
-    readme.write_text(rewrite(readme.read_text(), options.METRICS, bundle, benchmark))

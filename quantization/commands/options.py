@@ -62,7 +62,8 @@ def _folder(name: str, default: str, what: str, kind: click.Path = FOLDER) -> An
 
 
 recipe = click.argument("recipe", type=FILE)
-data = _folder("--data", "../shared/data", "The data sets.")
+# A recipe that learns from shards alone needs none: who reads it says if it is not there.
+data = _folder("--data", "../shared/data", "The data sets.", NEW_FOLDER)
 labels = _folder("--labels", "runs/labels", "What `label` writes.", NEW_FOLDER)
 # Of commands that take a student: its task, or the recipe it was trained by.
 student_weights = click.option(

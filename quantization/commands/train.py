@@ -45,7 +45,8 @@ def distill(
 ) -> None:
     """Train the student of RECIPE; goes on with a run that was cut off.
 
-    A run of another recipe, other labels or other data in the same folder is set aside, not continued.
+    A run of another recipe, other labels or other data in the same folder is set aside, not continued. With
+    `data.shards` in RECIPE the student learns from labelled shards and needs no --data and no --labels.
     `torchrun --nproc-per-node 2 -m -- quantization distill RECIPE` shares every batch among two processes;
     without the bare `--` torchrun would take --run for one of its own options.
     """
@@ -63,6 +64,7 @@ def _train(
     threads: int,
 ) -> None:
     from ..convert import ExportError
+    from ..datasets import DataSetError
     from ..team import Team, TeamError
 
     try:
@@ -74,7 +76,7 @@ def _train(
         steps = int(course.recipe["schedule"]["steps"])
         with team.joined(), watching(recipe.stem, steps) if team.leads else nullcontext() as report:
             course.train(threads, report, lambda line: click.echo(line, err=True), team)
-    except (ExportError, RecipeError, TeamError) as error:
+    except (DataSetError, ExportError, RecipeError, TeamError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -19,7 +19,7 @@ __all__ = ["POINT_SCHEMES", "Attribute", "Sample", "Terms"]
 
 # Points of each scheme. Only iBUG-68 is a scheme of the runtime; the others are read as published.
 POINT_SCHEMES: Mapping[str, int] = MappingProxyType(
-    {IBUG68.key: len(IBUG68), "wflw98": 98, "lapa106": 106, "cofw29": 29}
+    {IBUG68.key: len(IBUG68), "wflw98": 98, "lapa106": 106, "cofw29": 29, "mediapipe478": 478}
 )
 
 Attribute = str | int | float | bool | tuple[int, ...]
@@ -58,6 +58,9 @@ class Sample:
         mask: uint8 [H, W], class ids of `mask_scheme` and 255 (ignore), of the picture's size.
         mask_scheme: Key of `edgeface.labels.PARSING_SCHEMES`; empty without a mask.
         votes: float32 [10], taggers' votes for FER-8's classes, "unknown" and "not a face".
+        blendshapes: float32 [52] in [0, 1], in the order of `quantization.datasets.blendshapes.BLENDSHAPES`;
+            left and right are the person's own.
+        blendshapes_known: bool [52], False for what whoever said them cannot tell; None where all are known.
         expression: Class id of `edgeface.labels.FER8`, whatever the layout's own order; None without one.
         attributes: What else the layout says, under the reader's names. Angles in degrees.
     """
@@ -72,6 +75,8 @@ class Sample:
     mask: NDArray[np.uint8] | None = None
     mask_scheme: str = ""
     votes: NDArray[np.float32] | None = None
+    blendshapes: NDArray[np.float32] | None = None
+    blendshapes_known: NDArray[np.bool_] | None = None
     expression: int | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ add its pipeline, its shuffling and its handling of errors to this package's own
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -32,12 +33,14 @@ from numpy.typing import NDArray
 
 from edgeface.labels import PARSING_SCHEMES
 
+from .blendshapes import BLENDSHAPES
 from .imagefiles import SUFFIXES, read_mask
 from .reading import BROKEN, DataSetError, ItemError, Job, Layout, check_finite
 from .sample import POINT_SCHEMES, Attribute, Sample, Terms
 
 __all__ = [
     "LAYOUT",
+    "held_out",
     "join_terms",
     "read_notes",
     "shard_files",
@@ -101,6 +104,16 @@ def write_shards(folder: Path, samples: Iterable[Sample], terms: Terms, size: in
     return paths
 
 
+def held_out(sample: Sample, share: float) -> bool:
+    """Whether a sample grades instead of training: by its part as published, else by the hash of its name.
+
+    So a picture stays on its side, in whatever order, number or shard the samples come.
+    """
+    if sample.part in {"validation", "test"}:
+        return True
+    return int(hashlib.sha256(sample.name.encode()).hexdigest()[:8], 16) < share * 2**32
+
+
 def read_notes(path: Path) -> dict[str, Any]:
     """The notes of a shard; empty where it has none.
 
@@ -142,7 +155,19 @@ def _record(sample: Sample) -> dict[str, Any]:
         "expression": sample.expression,
         "attributes": dict(sample.attributes),
         **{k: v.tolist() for k, v in arrays.items() if v is not None},
+        **_blendshapes_record(sample),
     }
+
+
+def _blendshapes_record(sample: Sample) -> dict[str, Any]:
+    """Every coefficient under its name, and the names of those that nobody knows."""
+    if sample.blendshapes is None:
+        return {}
+    told = dict(zip(BLENDSHAPES, sample.blendshapes.tolist(), strict=True))
+    if sample.blendshapes_known is None:
+        return {"blendshapes": told}
+    known = zip(BLENDSHAPES, sample.blendshapes_known, strict=True)
+    return {"blendshapes": told, "blendshapes_dead": [name for name, knows in known if not knows]}
 
 
 def stated_terms(root: Path) -> Terms | None:
@@ -263,6 +288,7 @@ def _ours(where: Path, picture: bytes, record: dict[str, Any], mask: bytes | Non
         raise ItemError(where, f"unknown scheme {points!r} or {scheme!r}")
     count, boxes = POINT_SCHEMES.get(points, 0), record.get("boxes")
     visible = array("visible", count)
+    shapes, known = _blendshapes(where, record)
     attributes: dict[str, Attribute] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in record.get("attributes", {}).items()
     }
@@ -277,9 +303,25 @@ def _ours(where: Path, picture: bytes, record: dict[str, Any], mask: bytes | Non
         mask=None if mask is None else read_mask(where, scheme, io.BytesIO(mask), ignore=True),
         mask_scheme=scheme,
         votes=array("votes", 10),
+        blendshapes=shapes,
+        blendshapes_known=known,
         expression=record.get("expression"),
         attributes=attributes,
     )
+
+
+def _blendshapes(
+    where: Path, record: dict[str, Any]
+) -> tuple[NDArray[np.float32] | None, NDArray[np.bool_] | None]:
+    """The coefficients in their order, and which of them are known, where the record says so."""
+    told, dead = record.get("blendshapes"), record.get("blendshapes_dead")
+    if told is None:
+        return None, None
+    strange = sorted((set(told) ^ set(BLENDSHAPES)) | (set(dead or ()) - set(BLENDSHAPES)))
+    if strange:
+        raise ItemError(where, f"blendshapes: missing or unknown: {', '.join(strange)}")
+    values = check_finite(where, "blendshapes", [told[name] for name in BLENDSHAPES], (len(BLENDSHAPES),))
+    return values, None if dead is None else np.array([name not in dead for name in BLENDSHAPES])
 
 
 LAYOUT = Layout("webdataset", None, _jobs)

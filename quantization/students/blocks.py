@@ -6,11 +6,15 @@ blocks are plain residual ones; ReLU only, batch norm folds away, upsampling is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ConvBnRelu", "Residual", "stage", "upsample2"]
+__all__ = ["ConvBnRelu", "Residual", "say_always", "stage", "upsample2"]
+
+_ALL_BUT_NOTHING = 1e-3
 
 
 class ConvBnRelu(nn.Sequential):
@@ -47,3 +51,13 @@ def stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
 def upsample2(x: Tensor) -> Tensor:
     """Bilinear, by two, half-pixel centres."""
     return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def say_always(layer: nn.Conv2d, values: Sequence[float]) -> None:
+    """Makes a layer that nothing will teach say all but the same of every picture: ``values`` [outputs].
+
+    Its weights are alike and small, not 0: of weights that are all 0 a quantiser cannot scale the bias.
+    """
+    nn.init.constant_(layer.weight, _ALL_BUT_NOTHING)
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor(values))  # type: ignore[union-attr]  # every last layer has one

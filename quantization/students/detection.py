@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .blocks import ConvBnRelu, stage, upsample2
+from .blocks import ConvBnRelu, say_always, stage, upsample2
 
 __all__ = ["STRIDES", "DetectionNet"]
 
@@ -52,6 +52,11 @@ class DetectionNet(nn.Module):
         )
         self.lateral = nn.ModuleList(ConvBnRelu(width, neck, kernel=1) for width in levels)
         self.heads = nn.ModuleList(_LevelHead(neck, s) for s in STRIDES)
+
+    def fix_points(self, offsets: Sequence[float]) -> None:
+        """Makes the five points, ``offsets`` [10] in units of two strides, the same in every cell."""
+        for head in self.heads:
+            say_always(head.points, offsets)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """What the heads read, [N, neck, H, W] at each stride."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..recipe import RECIPES, TASKS, load_recipe
+from ..recipe import RECIPES, TASKS, RecipeError, load_recipe, sets_of
 from ..training import Task
+from .shards import Shards
 
 __all__ = ["RECIPES", "TASKS", "StudentTask", "load_recipe", "load_task"]
 
@@ -27,17 +28,41 @@ def load_task(
     labels: Path,
     teachers: Path | None = None,
     asked: Mapping[str, tuple[Mapping[str, Any], Path]] | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> StudentTask:
     """The task of a recipe over the data; ``labels`` is what ``python -m quantization label`` wrote.
 
     ``teachers`` holds the file that an ``encoder`` starts from; only a teacher's recipe has one. ``asked``
     are recipe and weights of the teachers that ``student.losses`` ask, by name; what only looks at the data
-    does without.
+    does without. ``say`` is told what the recipe's shards gave, and what of them was left out.
+
+    Raises:
+        RecipeError: the recipe reads built-in data sets, and there is no such folder.
+        DataSetError: too much of the shards is broken, or they lack what the task learns.
     """
+    if sets_of(recipe) and not data.is_dir():
+        raise RecipeError(f"{data}: there is no such folder of data sets; say where it is: --data")
+    shards = Shards.of(recipe)
+    task = _load(recipe, data, labels, teachers, asked, shards)
+    for line in shards.told if shards else ():
+        say(line)
+    return task
+
+
+def _load(
+    recipe: dict[str, Any],
+    data: Path,
+    labels: Path,
+    teachers: Path | None,
+    asked: Mapping[str, tuple[Mapping[str, Any], Path]] | None,
+    shards: Shards | None,
+) -> StudentTask:
     settings = recipe["student"] | {
         "crop": recipe["deploy"].get("crop"),
         "teachers": teachers,
         "asked": asked or {},
+        "labels": recipe["deploy"].get("labels"),
+        "shards": shards,
     }
     if recipe["task"] == "expression":
         from .expression import ExpressionTask

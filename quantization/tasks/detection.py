@@ -2,12 +2,14 @@
 
 ``student.losses`` weighs, beside the labels, what a teacher says of every cell: ``scores``. Several are asked
 for their mean. A teacher's recipe is one of this task with ``role = "teacher"``. ``yunet`` weighs how far a
-projection of the student's features is from what YuNet's heads read of the same scene.
+projection of the student's features is from what YuNet's heads read of the same scene. Shards' boxes teach
+boxes and scores; five points that nobody knows have no part in the loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +19,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .. import augment
 from ..album import Album
 from ..courses import COPIED
 from ..datasets import lfpw
 from ..losses import overlap, quality_focal
 from ..provenance import digest
 from ..recipe import RecipeError
-from ..scenes import Mix, Scene, SceneMaker
+from ..scenes import Mix, Scene, SceneMaker, Stock
 from ..splits import parts
 from ..students.detection import STRIDES, DetectionNet
 from ..teachers.detection import answers, load_teacher
 from ..teachers.yunet import YuNetFeatures
+from .shards import stock
 
 __all__ = ["DetectionTask"]
 
 Array = NDArray[np.float32]
 _ELSEWHERE = 0.05  # what a cell far from all faces counts beside one that YuNet is sure of
+# Five points that nothing taught, x and y in units of two strides from a cell's middle: an upright face's.
+_UPRIGHT = ((-0.3, -0.2), (0.3, -0.2), (0.0, 0.0), (-0.2, 0.3), (0.2, 0.3))
 # A face's side (geometric mean of width and height) in input pixels decides its stride; neighbours overlap.
 _RANGES = {8: (0.0, 38.0), 16: (28.0, 92.0), 32: (70.0, 1e9)}
 
@@ -42,9 +48,17 @@ class DetectionTask:
 
     def __init__(self, data: Path, labels: Path, recipe: Mapping[str, Any]) -> None:
         self._recipe = recipe
-        self._photos, self._names = data / "landmarks/lfpw/trainset", parts("lfpw", "train")
+        self._photos = data / "landmarks/lfpw/trainset"
         self._width, self._height = int(recipe["width"]), int(recipe["height"])
-        self._scenes = SceneMaker(data, labels, self._width, self._height, Mix(**recipe["scenes"]))
+        self._own: Stock | None = None
+        own, mix, size = recipe.get("shards"), Mix(**recipe["scenes"]), (self._width, self._height)
+        if own is None:
+            self._scenes = self._graded = SceneMaker(data, labels, *size, mix)
+        else:
+            self._own, held = stock(own)
+            self._scenes = SceneMaker(data, labels, *size, mix, self._own, own.share)
+            self._graded = SceneMaker(data, labels, *size, replace(mix, rendered=0), held)
+        self._names = [] if own is not None and own.share == 1 else parts("lfpw", "train")
         self._album = self._load_album(labels)
         self._asked = float(recipe.get("losses", {}).get("scores", 0.0))
         self._teachers = [load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
@@ -77,7 +91,10 @@ class DetectionTask:
 
     def network(self) -> nn.Module:
         kind = _Follower if self._copied else DetectionNet
-        return kind(self._recipe["widths"], self._recipe["blocks"], int(self._recipe["neck"]))
+        network = kind(self._recipe["widths"], self._recipe["blocks"], int(self._recipe["neck"]))
+        if not self._scenes.pointed:
+            network.fix_points([value for point in _UPRIGHT for value in point])
+        return network
 
     def _grid(self, stride: int) -> Array:
         x = (np.arange(self._width // stride, dtype=np.float32) + 0.5) * stride - 0.5
@@ -132,9 +149,10 @@ class DetectionTask:
         return found
 
     def _draw(self, rng: np.random.Generator) -> Scene:
-        if self._album and rng.random() < float(self._recipe["album_share"]):
-            return self._album.draw(rng)
-        return self._scenes.draw(rng)
+        from_album = self._album and rng.random() < float(self._recipe["album_share"])
+        scene = self._album.draw(rng) if from_album else self._scenes.draw(rng)
+        scene.image = augment.damage(scene.image, rng, self._recipe.get("damage", {}))
+        return scene
 
     def _tensors(self, scenes: list[Scene]) -> dict[str, Tensor]:
         rows = [self.assign(s) for s in scenes]
@@ -147,13 +165,21 @@ class DetectionTask:
 
         Composed scenes reach further than photos do, which costs the int8 file some of its steps.
         """
-        for name in self._names[:: max(1, len(self._names) // count)]:
-            photo = lfpw.load_photo(self._photos, name)
+        for photo in self._calibrating(count):
             scale = min(self._width / photo.shape[1], self._height / photo.shape[0])
             size = [max(1, round(side * scale)) for side in (photo.shape[1], photo.shape[0])]
             frame = np.zeros((self._height, self._width, 3), np.uint8)
             frame[: size[1], : size[0]] = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
             yield (frame.astype(np.float32) - 128) / 128
+
+    def _calibrating(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """Photos that train, spread over all: the shards' own where nothing else is read."""
+        if self._names or self._own is None:
+            for name in self._names[:: max(1, len(self._names) // count)]:
+                yield lfpw.load_photo(self._photos, name)
+            return
+        for photo in self._own.photos[:: max(1, len(self._own.photos) // count)]:
+            yield photo.rgb.levels[0]
 
     def decode(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [N, cells], boxes as corners [N, cells, 4], points [N, cells, 10], in input pixels."""
@@ -180,8 +206,9 @@ class DetectionTask:
         quality[face] = floor + (1 - floor) * iou.detach().clamp(0, 1)
         score_loss = (quality_focal(scores, quality) * (state >= 0)).sum() / count
         box_loss = (1 - giou).mean() if len(guess) else scores.sum() * 0
-        apart = (points[face] - batch["points"][face]).view(-1, 5, 2) / side[:, None]
-        point_loss = apart.abs().mean() if len(guess) else scores.sum() * 0
+        placed = batch["points"][face].view(-1, 5, 2)
+        apart = ((points[face].view(-1, 5, 2) - placed) / side[:, None])[torch.isfinite(placed)]
+        point_loss = apart.abs().mean() if len(apart) else scores.sum() * 0
         total = 2 * score_loss + 2 * box_loss + 4 * point_loss
         terms = {
             "score": score_loss.item(),
@@ -220,7 +247,7 @@ class DetectionTask:
         rng = np.random.default_rng(20_000_003)
         found = total = false = 0
         for _ in range(10):
-            batch = self._tensors([self._scenes.draw(rng) for _ in range(16)])
+            batch = self._tensors([self._graded.draw(rng) for _ in range(16)])
             scores, boxes, _ = self.decode(network(batch["image"]))
             hot = torch.sigmoid(scores) > 0.5
             false += int((hot & (batch["state"] == 0)).sum())

@@ -1,5 +1,7 @@
 """Expression: FER+'s vote distributions, not their majority (Barsoum et al., 2016), and a teacher's answers.
 
+Of shards the votes may be a teacher's: its answers are soft targets, and pictures without a label serve too.
+
 ``student.losses`` weighs what a teacher says of the same crops beside the votes, whose weight is 1: ``soft``
 and ``decoupled`` distillation at ``temperature`` (4 unless said). A teacher's recipe is one of this task
 with ``student.blocks``.
@@ -11,49 +13,78 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .. import augment
 from ..datasets import ferplus
 from ..losses import decoupled_kd, soft_label_kd
 from ..recipe import RecipeError
 from ..splits import parts
 from ..students.expression import ExpressionNet
 from ..teachers.expression import answers, load_teacher
+from .shards import expressions
 
 __all__ = ["ExpressionTask"]
+
+_TURNED_TO = 45.0  # degrees, of a crop that student.turned turns, where student.turned_to does not say
 
 
 class ExpressionTask:
     """Cross-entropy to the taggers' votes over the eight classes; rare classes are drawn more often."""
 
     def __init__(self, data: Path, recipe: Mapping[str, Any]) -> None:
-        root = data / "expression" / "ferplus"
         self._recipe = recipe
+        own = recipe.get("shards")
+        if own is None or own.share < 1:
+            self._load(data / "expression" / "ferplus")
+            self._probability = self._drawn(self._targets)
+        if own is not None:
+            (images, targets), (held, votes) = [
+                (torch.from_numpy(crops), torch.from_numpy(shares))
+                for crops, shares in expressions(own, recipe["crop"])
+            ]
+            drawn = self._drawn(targets)
+            if own.share < 1:
+                drawn = np.concatenate([self._probability * (1 - own.share), drawn * own.share])
+                images, targets = torch.cat([self._images, images]), torch.cat([self._targets, targets])
+                held, votes = torch.cat([self._tuning, held]), torch.cat([self._tuning_votes, votes])
+            self._probability, self._images, self._targets = drawn, images, targets
+            self._tuning, self._tuning_votes = held, votes
+        self._losses = {name: float(value) for name, value in recipe.get("losses", {}).items()}
+        self._teachers = [load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
+
+    def _load(self, root: Path) -> None:
+        """FER+'s images and votes."""
         votes = ferplus.load_votes(root)
         train, tuning = parts("ferplus", "train"), parts("ferplus", "tuning")
         self._images = torch.from_numpy(ferplus.load_images(root, train))
         self._targets = torch.from_numpy(np.stack([votes[n][:8] / votes[n][:8].sum() for n in train]))
         self._tuning = torch.from_numpy(ferplus.load_images(root, tuning))
         self._tuning_votes = torch.from_numpy(np.stack([votes[n][:8] for n in tuning]))
-        majority = self._targets.argmax(1)
+
+    def _drawn(self, targets: Tensor) -> NDArray[np.float64]:
+        """How often each image is drawn, of sum 1: rare classes more often."""
+        majority = targets.argmax(1)
         frequency = torch.bincount(majority, minlength=8).float()[majority]
-        weight = (1 / frequency) ** float(recipe["balance"])
-        self._probability = (weight / weight.sum()).double().numpy()
-        self._probability /= self._probability.sum()
-        self._losses = {name: float(value) for name, value in recipe.get("losses", {}).items()}
-        self._teachers = [load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
+        weight = (1 / frequency) ** float(self._recipe["balance"])
+        probability = (weight / weight.sum()).double().numpy()
+        return probability / probability.sum()
 
     def network(self) -> nn.Module:
         return ExpressionNet(self._recipe["widths"], blocks=self._recipe.get("blocks"))
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         index = torch.from_numpy(rng.choice(len(self._images), size, p=self._probability))
-        images = self._images[index].float()[:, None]
-        return {"image": _augment(images, rng), "target": self._targets[index]}
+        images, shares = self._images[index], self._recipe.get("damage", {})
+        if shares:
+            images = torch.from_numpy(np.stack([_damaged(grey, rng, shares) for grey in images.numpy()]))
+        turned = float(self._recipe.get("turned", 0)), float(self._recipe.get("turned_to", _TURNED_TO))
+        return {"image": _augment(images.float()[:, None], rng, *turned), "target": self._targets[index]}
 
     def loss(
         self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
@@ -121,14 +152,25 @@ def fit_temperature(logits: Tensor, truth: Tensor) -> float:
     return float(grid[int(np.argmin(losses))])
 
 
-def _augment(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Affine jitter (zoom-out repeats the border), flip, contrast, blur, noise, erased parts; to [-1, 1]."""
+def _damaged(grey: NDArray[np.uint8], rng: np.random.Generator, shares: Mapping[str, float]) -> Any:
+    """A grey crop uint8 [48, 48] through :func:`quantization.augment.damage`."""
+    rgb = np.repeat(grey[:, :, None], 3, axis=2)
+    return cv2.cvtColor(augment.damage(rgb, rng, shares), cv2.COLOR_RGB2GRAY)
+
+
+def _augment(images: Tensor, rng: np.random.Generator, turned: float = 0.0, most: float = 0.0) -> Tensor:
+    """Affine jitter (zoom-out repeats the border), flip, contrast, blur, noise, erased parts; to [-1, 1].
+
+    ``turned`` is the share of the crops that are turned by up to ``most`` degrees, the others by 17.
+    """
     size = len(images)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.from_numpy(rng.uniform(low, high, shape or (size,)).astype(np.float32))
 
     angle = uniform(-0.3, 0.3)
+    if turned:
+        angle = torch.where(uniform(0, 1) < turned, uniform(-1, 1) * float(np.radians(most)), angle)
     zoom = torch.exp(uniform(-0.2, 0.2))
     flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
     shift = uniform(-0.12, 0.12, size, 2)

@@ -30,6 +30,8 @@ class Face:
         points: float32 [68, 2], iBUG's.
         visible: bool [68], whether the head itself hides none of it.
         known: Whether a person or the renderer placed the points, and not a teacher.
+        pointed: Whether anybody placed them; else they and ``visible`` say nothing.
+        told: Whether ``visible`` says anything.
     """
 
     image: NDArray[np.uint8]
@@ -37,6 +39,16 @@ class Face:
     points: Array
     visible: NDArray[np.bool_]
     known: bool
+    pointed: bool = True
+    told: bool = True
+
+    def without_points(self) -> Face:
+        """A face of which nobody said more than that it is there."""
+        return replace(self, pointed=False, told=False)
+
+    def without_visibility(self) -> Face:
+        """A face of which nobody said which of its points are hidden."""
+        return replace(self, told=False)
 
 
 def prepare(

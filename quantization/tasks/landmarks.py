@@ -4,6 +4,7 @@
 wing loss on faces whose points a person or the renderer placed, and on the others the mean of both teachers'
 answers for the mesh's points. ``student.rendered`` heads of the 3D model make up ``rendered_share`` of the
 faces. A teacher's recipe has an ``encoder``; one with ``softened`` learns the shapes as a few modes see them.
+With shards alone, the 3D model says which points hide where ``student.face3d`` asks it; else nobody does.
 """
 
 from __future__ import annotations
@@ -28,15 +29,21 @@ from ..datasets import lfpw
 from ..label import SOURCES, load_labels
 from ..losses import ShapeModel, kd_loss, wing
 from ..recipe import RecipeError
+from ..students.blocks import say_always
 from ..students.landmarks import LandmarkNet
 from ..teachers.face3d import Face3D
 from ..teachers.landmarks import LandmarkTeacher, ask, load_pair
 from .faces import Face, piece, prepare, rendered
+from .shards import Shards, faces
 
 __all__ = ["LandmarkTask", "LandmarkTeacherTask"]
 
 Array = NDArray[np.float32]
 _FLIP = list(IBUG68.flip)
+_TURNED_TO = 32.0  # degrees, of a crop that is turned, where student.turned_to does not say
+_VISIBLE = 2.0  # logit of a visibility that nothing taught: every point is said to be seen
+_LEAST_BACKGROUND = 32  # pixels, of the shorter side of what is around a face
+_OFFSET_OF = 500  # faces of shards that an offset is the mean of
 _SIDE = 0.8  # of a rendered head's box, in crops: a crop then has a pixel for each of its own
 
 
@@ -50,19 +57,18 @@ class LandmarkTask:
         self._validation: list[Face] = []
         self._humans: list[Face] = []
         self._head = data / "face3d" / "ict_face_model_light.npz"
-        self._weights = self._load(data, labels, Face3D(self._head))
-        humans = load_labels(labels, "lfpw")
-        shapes = np.stack(
-            [
-                self._canonical(humans.points[i], humans.boxes[i])
-                for i in range(len(humans.names))
-                if humans.parts[i] == "train"
-            ]
-        )
+        own: Shards | None = recipe.get("shards")
+        self._backgrounds: list[tuple[NDArray[np.uint8], Array]] = []
+        self._weights, shapes = np.zeros(0), np.zeros((0, 68, 2), np.float32)
+        if own is None or own.share < 1:
+            self._weights = self._load(data, labels, Face3D(self._head))
+            shapes = self._human_shapes(labels)
+            self._backgrounds = self._find_backgrounds(data, labels)
+        if own is not None:
+            shapes = np.concatenate([shapes, self._add(own)])
         self._mean = np.mean(shapes, axis=0).astype(np.float32)
         if recipe.get("softened"):
             self._soften(shapes, float(recipe["softened"]))
-        self._backgrounds = self._find_backgrounds(data, labels)
         self._kd = float(recipe.get("losses", {}).get("kd", 0.0))
         asked = recipe.get("asked") or {}
         self._pair = load_pair(asked, recipe["crop"]) if self._kd and asked else None
@@ -100,12 +106,41 @@ class LandmarkTask:
             weights += [share * w / sum(drawn) for w in drawn]
         return np.array(weights) / sum(weights)
 
+    def _human_shapes(self, labels: Path) -> Array:
+        """LFPW's points of the training part, [N, 68, 2] in crops."""
+        humans = load_labels(labels, "lfpw")
+        return np.stack(
+            [
+                self._canonical(humans.points[i], humans.boxes[i])
+                for i in range(len(humans.names))
+                if humans.parts[i] == "train"
+            ]
+        )
+
+    def _add(self, own: Shards) -> Array:
+        """Takes the faces of shards in, and what lies around them; returns the shapes that train."""
+        asked = own.share < 1 or self._recipe.get("face3d")
+        train, held = faces(own, Face3D(self._head) if asked else None)
+        self._weights = np.concatenate(
+            [self._weights * (1 - own.share), np.full(len(train), own.share / len(train))]
+        )
+        self._train, self._validation = [*self._train, *train], [*self._validation, *held]
+        self._backgrounds += [
+            (f.image, f.box[None]) for f in train if min(f.image.shape[:2]) > _LEAST_BACKGROUND
+        ]
+        pointed = [face for face in train if face.pointed]
+        if own.share == 1:
+            self._humans = pointed[:: 1 + len(pointed) // _OFFSET_OF]
+        return np.stack([self._canonical(face.points, face.box) for face in pointed])
+
     def _soften(self, shapes: Array, explained: float) -> None:
         """Puts the training faces' points where the modes that explain so much of ``shapes`` see them."""
         mirrored = shapes[:, _FLIP] * (-1, 1) + (1, 0)
         modes = ShapeModel.fit(np.concatenate([shapes, mirrored]), explained=explained)
         self._train = [
             replace(face, points=modes.soften(face.points[None])[0].astype(np.float32))
+            if face.pointed
+            else face
             for face in self._train
         ]
 
@@ -130,7 +165,14 @@ class LandmarkTask:
         return np.mean(apart, axis=0).astype(np.float32)
 
     def network(self) -> nn.Module:
-        return LandmarkNet(self._recipe["widths"], int(self._recipe["code"]))
+        network = LandmarkNet(self._recipe["widths"], int(self._recipe["code"]))
+        return self._untaught(network)
+
+    def _untaught(self, network: LandmarkNet | LandmarkTeacher) -> nn.Module:
+        """The network; where no face says what is hidden, its visibility is the same for every face."""
+        if not any(face.told for face in self._train) and not self._recipe.get("rendered"):
+            say_always(network.visibility, [_VISIBLE] * 68)
+        return network
 
     def _crop(self, box: Array) -> tuple[Array, float]:
         side = float(max(box[2:]))
@@ -173,8 +215,9 @@ class LandmarkTask:
         centre, side = self._crop(face.box)
         centre = centre + np.clip(rng.normal(0, 0.05, 2), -0.14, 0.14) * side
         side *= float(np.exp(np.clip(rng.normal(0, 0.1), -0.25, 0.25)))
+        most = float(self._recipe.get("turned_to", _TURNED_TO))
         angle = (
-            float(rng.uniform(-32, 32))
+            float(rng.uniform(-most, most))
             if rng.random() < float(self._recipe["turned"])
             else float(rng.normal(0, 8))
         )
@@ -232,19 +275,23 @@ class LandmarkTask:
         seen = np.zeros((size, 68), np.float32)
         present = np.ones(size, np.float32)
         known = np.zeros(size, np.bool_)
+        pointed, told = np.ones(size, np.float32), np.ones(size, np.float32)
         for i in range(size):
             if rng.random() < float(self._recipe["negatives"]):
                 crop, present[i] = self._no_face(rng), 0
             else:
                 face = self._draw(rng)
                 crop, points[i], seen[i] = self._face_sample(rng, face)
-                known[i] = face.known
-            images[i] = augment.degrade(crop, rng, float(self._recipe["strength"]))
+                known[i], pointed[i], told[i] = face.known, face.pointed, face.told
+            crop = augment.degrade(crop, rng, float(self._recipe["strength"]))
+            images[i] = augment.damage(crop, rng, self._recipe.get("damage", {}))
         batch = {
             "image": (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128,
             "points": torch.from_numpy(points - self._mean),
             "seen": torch.from_numpy(seen),
             "present": torch.from_numpy(present),
+            "pointed": torch.from_numpy(pointed),
+            "told": torch.from_numpy(told),
         }
         if not self._kd:
             return batch
@@ -258,15 +305,18 @@ class LandmarkTask:
     ) -> tuple[Tensor, dict[str, float]]:
         """Wing loss (Feng et al., 2018) on points in crops, cross-entropy on visibility and presence.
 
-        With teachers KD-Loss instead of the wing loss, on the faces whose points are known.
+        With teachers KD-Loss instead of the wing loss, on the faces whose points are known. What nobody said
+        of a face has no part in it.
         """
         points, seen, present = (o.flatten(1) for o in outputs)
         points, face = points.view(-1, 68, 2), batch["present"]
         error = (points - batch["points"]).norm(dim=2)
         hidden = 1 - 0.5 * (1 - batch["seen"])  # a hidden point is taught, with less insistence
-        count = face.sum().clamp(min=1)
         known = face * batch["known"] if self._kd else torch.zeros_like(face)
-        shape = ((wing(error) * hidden).mean(1) * (face - known)).sum() / count
+        # With teachers, their answers are the points of a face that has none.
+        pointed = face if self._kd else face * batch["pointed"]
+        count = pointed.sum().clamp(min=1)
+        shape = ((wing(error) * hidden).mean(1) * (pointed - known)).sum() / count
         terms = {}
         if self._kd:
             found = kd_loss(
@@ -275,7 +325,8 @@ class LandmarkTask:
             shape = shape + self._kd * found.total * known.sum() / count
             terms = {"kd": found.total.item()}
         visibility = functional.binary_cross_entropy_with_logits(seen, batch["seen"], reduction="none")
-        visibility = (visibility.mean(1) * face).sum() / count
+        told = face * batch["told"]
+        visibility = (visibility.mean(1) * told).sum() / told.sum().clamp(min=1)
         presence = functional.binary_cross_entropy_with_logits(present[:, 0], face)
         total = 20 * shape + 0.3 * visibility + 0.3 * presence
         terms |= {"shape": shape.item(), "visibility": visibility.item(), "presence": presence.item()}
@@ -286,7 +337,7 @@ class LandmarkTask:
         """NME by the outer eye corners on the tuning images, against the teacher's points."""
         network.eval()
         errors = []
-        for face in self._validation:
+        for face in (face for face in self._validation if face.pointed):
             matrix = self._matrix(*self._crop(face.box), 0.0)
             crop = cv2.warpAffine(face.image, matrix, (self._size, self._size))
             image = (torch.from_numpy(crop).permute(2, 0, 1)[None].float() - 128) / 128
@@ -303,4 +354,5 @@ class LandmarkTeacherTask(LandmarkTask):
 
     def network(self) -> nn.Module:
         imagenet = self._recipe["teachers"] / self._recipe["encoder"]
-        return LandmarkTeacher(self._size, self._recipe["widths"], int(self._recipe["code"]), imagenet)
+        network = LandmarkTeacher(self._size, self._recipe["widths"], int(self._recipe["code"]), imagenet)
+        return self._untaught(network)

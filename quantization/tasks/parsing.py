@@ -1,4 +1,4 @@
-"""Parsing: CelebAMask-HQ's 19 classes in crops around the teacher's face boxes.
+"""Parsing: the classes of a scheme, CelebAMask-HQ's 19 unless shards say, in crops around the face's box.
 
 The teacher learns from the annotated photos alone, the student from the teacher's maps of other photos too,
 and, where ``student.losses`` weighs ``features``, from what the teacher's decoder makes of every crop.
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgeface.labels import flip_labels
+from edgeface.labels import flip_labels, parsing_scheme
 
 from .. import augment
 from ..datasets import celebamask
@@ -27,12 +27,14 @@ from ..recipe import RecipeError
 from ..students.parsing import ParsingNet
 from ..teachers.parsing import ParsingTeacher
 from ..training import load_weights
+from .shards import maps
 
 __all__ = ["ParsingTask", "ParsingTeacherTask"]
 
-_CLASSES = 19
-_RARE = (3, 14, 15, 16)  # eyeglasses, hat, earring, necklace
+_SCHEME = "celebamask19"
+_RARE = ("eyeglasses", "glasses", "hat", "earring", "necklace")
 _UNKNOWN = 255
+_TURNED_TO = 35.0  # degrees, of a crop that is turned, where student.turned_to does not say
 _Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]  # photo, label map, face box
 
 
@@ -44,11 +46,35 @@ class ParsingTask:
         self._size = int(recipe["size"])
         # Learning at several sizes teaches what a part looks like, not how many pixels it has.
         self._sizes = [int(size) for size in recipe.get("sizes", [self._size])]
-        root = data / "parsing/celebamask_hq"
-        found = load_labels(labels, "celebamask")
+        self._scheme = parsing_scheme(str(recipe.get("labels") or _SCHEME))
+        self._rare = [i for i, name in enumerate(self._scheme.names) if name in _RARE]
         self._train: list[_Sample] = []
         self._tuning: list[_Sample] = []
-        rows = []
+        self._weights = np.zeros(0)
+        own = recipe.get("shards")
+        if own is None or own.share < 1:
+            self._load(data, labels)
+        if own is not None:
+            train, held = maps(own, self._scheme.key)
+            self._weights = np.concatenate([self._weights * (1 - own.share), self._drawn(train) * own.share])
+            self._train, self._tuning = [*self._train, *train], [*self._tuning, *held]
+        self._class_weights = torch.from_numpy(class_weights(self._pixels(self._train))).float()
+        self._teachers = [_load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
+        self._taught = [s for split in recipe.get("taught", ()) for s in _taught(data, labels, str(split))]
+
+    def _load(self, data: Path, labels: Path) -> None:
+        """CelebAMask-HQ's photos.
+
+        Raises:
+            RecipeError: The student's classes are others.
+        """
+        if self._scheme.key != _SCHEME:
+            raise RecipeError(
+                f"deploy.labels is {self._scheme.key!r}, but CelebAMask-HQ's maps are {_SCHEME}: learn from "
+                "data.shards alone (data.share = 1)"
+            )
+        root = data / "parsing/celebamask_hq"
+        found = load_labels(labels, "celebamask")
         for name, part, box in zip(found.names, found.parts, found.boxes, strict=True):
             if part == "validation":
                 continue
@@ -61,18 +87,24 @@ class ParsingTask:
                 self._tuning.append(sample)
                 continue
             self._train.append(sample)
-            rows.append(np.bincount(sample[1].ravel(), minlength=_CLASSES))
-        pixels = np.array(rows)
-        # A photo is drawn the more often the rarer what it shows, within bounds: 19 photos have a necklace.
-        self._weights = draw_weights(pixels, _RARE, float(recipe["rare"]))
-        self._class_weights = torch.from_numpy(class_weights(pixels)).float()
-        self._teachers = [_load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
-        self._taught = [s for split in recipe.get("taught", ()) for s in _taught(data, labels, str(split))]
+        self._weights = self._drawn(self._train)
+
+    def _pixels(self, samples: Sequence[_Sample]) -> NDArray[np.int64]:
+        """How many each photo has of each class [N, C]; what is unknown does not count."""
+        classes = len(self._scheme)
+        return np.array([np.bincount(mask.ravel(), minlength=256)[:classes] for _, mask, _ in samples])
+
+    def _drawn(self, samples: Sequence[_Sample]) -> NDArray[np.float64]:
+        """How often each photo is drawn, of sum 1.
+
+        The more often the rarer what it shows, within bounds: 19 photos of CelebAMask-HQ have a necklace.
+        """
+        return draw_weights(self._pixels(samples), self._rare, float(self._recipe.get("rare", 0.0)))
 
     def network(self) -> nn.Module:
         widths, decoder = self._recipe["widths"], self._recipe["decoder"]
         if not self._recipe.get("losses", {}).get("features"):
-            return ParsingNet(widths, decoder)
+            return ParsingNet(widths, decoder, len(self._scheme))
         if len(self._teachers) != 1:
             raise RecipeError("student.losses.features is of one teacher's features; name one under teacher")
         return _Follower(widths, decoder, *self._teachers)
@@ -96,13 +128,13 @@ class ParsingTask:
         side = int(rng.choice(self._sizes))
         images = np.empty((size, side, side, 3), np.uint8)
         masks = np.empty((size, side, side), np.uint8)
-        turned = float(self._recipe["turned"])
+        turned, most = float(self._recipe["turned"]), float(self._recipe.get("turned_to", _TURNED_TO))
         for i in range(size):
             if self._taught and rng.random() < float(self._recipe["taught_share"]):
                 rgb, mask, box = self._taught[rng.integers(len(self._taught))]
             else:
                 rgb, mask, box = self._train[rng.choice(len(self._train), p=self._weights)]
-            angle = float(rng.uniform(-35, 35)) if rng.random() < turned else float(rng.normal(0, 8))
+            angle = float(rng.uniform(-most, most)) if rng.random() < turned else float(rng.normal(0, 8))
             jitter = (
                 *np.clip(rng.normal(0, 0.04, 2), -0.12, 0.12),
                 float(np.clip(rng.normal(0, 0.12), -0.3, 0.35)),
@@ -112,8 +144,9 @@ class ParsingTask:
             images[i], masks[i] = self._warp(rgb, mask, matrix, int(rng.integers(3)), side)
             if rng.random() < 0.5:
                 images[i] = images[i, :, ::-1]
-                masks[i] = _flip(masks[i])
+                masks[i] = _flip(masks[i], self._scheme.key)
             images[i] = augment.degrade(images[i], rng, float(self._recipe["strength"]))
+            images[i] = augment.damage(images[i], rng, self._recipe.get("damage", {}))
             if rng.random() < 0.2:
                 other = self._train[rng.integers(len(self._train))][0]
                 filler = cv2.resize(other[:200], (side, side), interpolation=cv2.INTER_AREA)
@@ -172,9 +205,10 @@ class ParsingTask:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Mean F1 over the 18 parts on the tuning photos, in the photo's pixels; 0 outside the crop."""
+        """Mean F1 over the parts on the tuning photos, in the photo's pixels; 0 outside the crop."""
         network.eval()
-        shared, guessed, true = np.zeros(_CLASSES), np.zeros(_CLASSES), np.zeros(_CLASSES)
+        classes = len(self._scheme)
+        shared, guessed, true = np.zeros(classes), np.zeros(classes), np.zeros(classes)
         for rgb, mask, box in self._tuning:
             matrix = self._matrix(box, (0, 0, 0, 0))
             crop, _ = self._warp(rgb, mask, matrix, 0)
@@ -182,12 +216,13 @@ class ParsingTask:
             labels = network(image)[0][0].argmax(0).numpy().astype(np.uint8)
             back = cv2.invertAffineTransform(matrix)
             photo = cv2.warpAffine(labels, back, rgb.shape[1::-1], flags=cv2.INTER_NEAREST)
-            for c in range(_CLASSES):
+            known = mask != _UNKNOWN
+            for c in range(classes):
                 shared[c] += np.sum((photo == c) & (mask == c))
-                guessed[c] += np.sum(photo == c)
+                guessed[c] += np.sum((photo == c) & known)
                 true[c] += np.sum(mask == c)
         f1 = 2 * shared / np.maximum(guessed + true, 1)
-        return {"f1": float(f1[1:].mean()), **{f"f1_{c}": float(f1[c]) for c in _RARE}}
+        return {"f1": float(f1[1:].mean()), **{f"f1_{c}": float(f1[c]) for c in self._rare}}
 
 
 class _Follower(ParsingNet):
@@ -237,8 +272,8 @@ def _taught(data: Path, labels: Path, split: str) -> Iterator[_Sample]:
             yield load_photo(folder, str(name)), load_parsing(labels, split, str(name)), box
 
 
-def _flip(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _flip(mask: NDArray[np.uint8], scheme: str = _SCHEME) -> NDArray[np.uint8]:
     """Mirrored, left and right names exchanged; 255 stays."""
     unknown = mask[:, ::-1] == _UNKNOWN
-    flipped = flip_labels(np.where(mask == _UNKNOWN, 0, mask).astype(np.uint8), "celebamask19")
+    flipped = flip_labels(np.where(mask == _UNKNOWN, 0, mask).astype(np.uint8), scheme)
     return np.where(unknown, _UNKNOWN, flipped).astype(np.uint8)

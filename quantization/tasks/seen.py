@@ -3,10 +3,11 @@
 A recipe that teaches by more than its task's code says so in a table of its own::
 
     [seen]
-    data = ["wflw"]  # kinds of quantization.datasets, or names of split lists
+    data = ["wflw"]  # kinds of quantization.datasets, or names of split lists, or webdataset:FOLDER
     teachers = ["farl-landmarks"]  # names of `python -m quantization teachers`, or .toml files
 
-Nothing that the code loads can be left out there, so the terms that follow can only become stricter.
+Nothing that the code loads can be left out there, so the terms that follow can only become stricter. Shards
+state their own terms, those of whoever labelled them included.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets import KINDS, UNSTATED, Terms, folder, lfpw
+from ..datasets.shards import read_notes, shard_files, stated_terms
+from ..recipe import shards_of, shards_share
 from ..splits import parts
 from ..teachers.catalogue import terms_of
 from ..terms import TermsError, WeightsTerms, weights_terms
 from . import RECIPES, load_recipe
 
-__all__ = ["Seen", "data_terms", "seen", "seen_in", "stages"]
+__all__ = ["SHARDS", "Seen", "data_terms", "seen", "seen_in", "stages"]
 
+SHARDS = "webdataset:"  # of the name of shards, whose role says who labelled them
 _SPLITS: Mapping[str, Terms] = {"lfpw": lfpw.TERMS, **folder.TERMS}
 
 
@@ -50,11 +54,16 @@ class Seen:
 
 
 def data_terms(name: str) -> Terms:
-    """The terms of a data set, by the name of its split list or its layout.
+    """The terms of a data set, by the name of its split list or its layout, or of shards by their path.
 
     Raises:
-        TermsError: Nobody declared any for this name.
+        TermsError: Nobody declared any for this name, or the shards are not there.
     """
+    if name.startswith(SHARDS):
+        root = Path(name.removeprefix(SHARDS))
+        if not root.exists():
+            raise TermsError(f"{root}: the shards are not there, so nobody can say what their terms are")
+        return stated_terms(root) or UNSTATED
     if name in _SPLITS:
         return _SPLITS[name]
     if name not in KINDS:
@@ -105,7 +114,7 @@ def seen_in(courses: Sequence[Mapping[str, Any]]) -> Seen:
     data: dict[str, str] = {}
     teachers: dict[str, str] = {}
     for recipe in courses:
-        loaded = _LOADED[recipe["task"]](recipe["student"])
+        loaded = _loaded(recipe)
         more = recipe.get("seen", {})
         for found, told, key in zip((data, teachers), loaded, ("data", "teachers"), strict=True):
             named = dict.fromkeys(more.get(key, ()), "as the recipe says")
@@ -114,6 +123,25 @@ def seen_in(courses: Sequence[Mapping[str, Any]]) -> Seen:
 
 
 _Loaded = tuple[dict[str, str], dict[str, str]]
+
+
+def _loaded(recipe: Mapping[str, Any]) -> _Loaded:
+    """What the task's code loads: of the built-in data, where it reads any, and the shards."""
+    data, teachers = dict[str, str](), dict[str, str]()
+    if shards_share(recipe) < 1:
+        data, teachers = _LOADED[recipe["task"]](recipe["student"])
+    elif recipe["student"].get("face3d"):
+        teachers["face3d"] = "which points the head hides"
+    data |= {f"{SHARDS}{root}": _labelled(root) for root in shards_of(recipe)}
+    return data, teachers
+
+
+def _labelled(root: Path) -> str:
+    """What shards hold, in words: who labelled them, as far as they say."""
+    files = shard_files(root) if root.exists() else []
+    named = dict.fromkeys(str(read_notes(file).get("teacher", "")) for file in files)
+    who = " and ".join(name for name in named if name)
+    return "shards of pictures" + (f", labelled by {who}" if who else " with their labels")
 
 
 def _detection(student: Mapping[str, Any]) -> _Loaded:

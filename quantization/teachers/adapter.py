@@ -194,7 +194,11 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One teacher. ``verified`` and ``unverified`` say in words what was tried here and what was not."""
+    """One teacher. ``verified`` and ``unverified`` say in words what was tried here and what was not.
+
+    ``network`` is the module of `quantization.teachers.networks` that reads its checkpoint; empty when there
+    is none, and only an ONNX file will do.
+    """
 
     name: str
     title: str
@@ -202,6 +206,7 @@ class Adapter:
     verified: str
     unverified: str
     export: str
+    network: str
     sha256: str
     licence: Licence
     input: Input

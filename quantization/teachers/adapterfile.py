@@ -1,9 +1,9 @@
 """Reads an adapter from its TOML file, key by key.
 
-A file holds the keys ``title``, ``source``, ``verified``, ``unverified`` and, where they apply, ``export``
-and ``sha256``; the tables ``[licence]``, ``[input]`` and ``[crop]``; and exactly one of ``[landmarks]``,
-``[parsing]``, ``[expression]`` and ``[detection]``, which is the teacher's task. A key that no table has is
-an error, so that a slip of the pen cannot become a default.
+A file holds the keys ``title``, ``source``, ``verified``, ``unverified`` and, where they apply, ``export``,
+``network`` and ``sha256``; the tables ``[licence]``, ``[input]`` and ``[crop]``; and exactly one of
+``[landmarks]``, ``[parsing]``, ``[expression]`` and ``[detection]``, which is the teacher's task. A key that
+no table has is an error, so that a slip of the pen cannot become a default.
 """
 
 from __future__ import annotations
@@ -32,7 +32,21 @@ from .adapter import (
     Template,
 )
 
-__all__ = ["load_adapter"]
+__all__ = ["NETWORKS", "load_adapter"]
+
+# The modules of `quantization.teachers.networks`, which read checkpoints, and the tasks that each can serve.
+NETWORKS = {
+    "bisenet": ("parsing",),
+    "ddamfn": ("expression",),
+    "emotieffnet": ("expression",),
+    "faceptor": ("expression", "landmarks", "parsing"),
+    "facexformer": ("landmarks",),
+    "farl": ("landmarks", "parsing"),
+    "fmae": ("expression",),
+    "poster": ("expression",),
+    "rtnet": ("parsing",),
+    "segface": ("parsing",),
+}
 
 
 def load_adapter(path: Path) -> Adapter:
@@ -64,6 +78,7 @@ def load_adapter(path: Path) -> Adapter:
         verified=root.text("verified"),
         unverified=root.text("unverified"),
         export=root.text("export", ""),
+        network=_network(root, tasks[0]),
         sha256=root.text("sha256", "").lower(),
         licence=_licence(root.table("licence")),
         input=_input(root.table("input")),
@@ -78,6 +93,17 @@ def load_adapter(path: Path) -> Adapter:
         raise root.error("crop", "polar crops are put back as maps only: the task must be [parsing]")
     root.done()
     return adapter
+
+
+def _network(root: _Table, task: str) -> str:
+    network = root.text("network", "")
+    known = [name for name, tasks in NETWORKS.items() if task in tasks]
+    if network and network not in known:
+        raise root.error(
+            "network",
+            f"is {network!r}: for [{task}] give one of {', '.join(known) or 'none'}, or leave it out",
+        )
+    return network
 
 
 class _Table:

@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 
 from edgeface import BBox, Face, Frame, FrameResult, Landmarks
 
-from .facemesh import FaceMesh, RidgeMap, mirrored
+from .facemesh import FaceMesh, RidgeMap, mesh_bytes, mirrored
 from .yunet import YuNet
 
-__all__ = ["GRADED", "TeacherAnalyzer"]
+__all__ = ["GRADED", "TeacherAnalyzer", "network_bytes"]
 
 GRADED = {"detection": "yunet_n_640_640.onnx", "landmarks": "mediapipe_face_landmarker.task"}
 """The tasks for which there is one, and its file."""
+
+
+def network_bytes(teachers: Path, task: str) -> int:
+    """Size of the network that answers; the face mesh's file holds two more."""
+    path = teachers / GRADED[task]
+    return path.stat().st_size if path.suffix == ".onnx" else mesh_bytes(path)
 
 
 class TeacherAnalyzer:

@@ -14,7 +14,16 @@ from edgeface.labels import FER8, convert_labels, parsing_scheme
 from .adapter import IGNORED, AdapterError, Detection, Expression, Landmarks, Parsing
 from .crops import View
 
-__all__ = ["Answer", "ExpressionAnswer", "FacesAnswer", "MapAnswer", "PointsAnswer", "answer", "check_shapes"]
+__all__ = [
+    "Answer",
+    "BlendshapesAnswer",
+    "ExpressionAnswer",
+    "FacesAnswer",
+    "MapAnswer",
+    "PointsAnswer",
+    "answer",
+    "check_shapes",
+]
 
 Array = NDArray[np.float32]
 Output = Landmarks | Parsing | Expression | Detection
@@ -23,7 +32,7 @@ Shape = tuple[int | None, ...]  # None: any length
 
 @dataclass(frozen=True, slots=True)
 class PointsAnswer:
-    """Points float32 [N, 2] in pixels of the picture; ``scheme``: "ibug68" or empty."""
+    """Points float32 [N, 2] in pixels of the picture; ``scheme``: a key of `POINT_SCHEMES`, or empty."""
 
     points: Array
     scheme: str
@@ -69,6 +78,15 @@ class ExpressionAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class BlendshapesAnswer:
+    """The points that coefficients were read off, the coefficients float32 [52], and bool [52], the known."""
+
+    points: PointsAnswer
+    values: Array
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class FacesAnswer:
     """Boxes float32 [N, 4] (x, y, width, height, pixels of the picture) and scores [N], best first."""
 
@@ -76,7 +94,7 @@ class FacesAnswer:
     scores: Array
 
 
-Answer = PointsAnswer | MapAnswer | ExpressionAnswer | FacesAnswer
+Answer = PointsAnswer | MapAnswer | ExpressionAnswer | BlendshapesAnswer | FacesAnswer
 
 
 def check_shapes(rule: Output, shapes: Mapping[str, Shape]) -> None:

@@ -1,9 +1,9 @@
 """MediaPipe's 52 blendshapes (Apache-2.0) as a teacher: coefficients of a face from its mesh.
 
 The third network of ``face_landmarker.task`` reads 146 of the 478 mesh points, x and y in pixels of the
-picture as they are: it centres and scales them itself. Which 146, in which order, and what the 52 outputs are
-called: MediaPipe, ``tasks/cc/vision/face_landmarker/face_blendshapes_graph.cc``; that they are pixels and
-not shares of the picture's sides: ``calculators/tensor/landmarks_to_tensor_calculator.cc`` (both Apache-2.0).
+picture as they are: it centres and scales them itself. Which 146, in which order: MediaPipe,
+``tasks/cc/vision/face_landmarker/face_blendshapes_graph.cc``; that they are pixels and not shares of the
+picture's sides: ``calculators/tensor/landmarks_to_tensor_calculator.cc`` (both Apache-2.0).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from ..datasets import Terms
+from ..datasets.blendshapes import BLENDSHAPES
 from .facemesh import FaceMesh
 
-__all__ = ["BLENDSHAPES", "DEAD", "MESH_SUBSET", "TERMS", "Blendshapes", "MediaPipeFace"]
+__all__ = ["DEAD", "LIVE", "MESH_SUBSET", "TERMS", "Blendshapes", "MediaPipeFace"]
 
 TERMS = Terms(
     "MediaPipe Blendshape V2",
@@ -30,42 +31,14 @@ TERMS = Terms(
 Array = NDArray[np.float32]
 
 
-def _sided(*stems: str) -> list[str]:
-    return [stem + side for stem in stems for side in ("Left", "Right")]
-
-
-BLENDSHAPES = (
-    "_neutral",
-    *_sided("browDown"),
-    "browInnerUp",
-    *_sided("browOuterUp"),
-    "cheekPuff",
-    *_sided("cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint"),
-    *_sided("eyeWide"),
-    "jawForward",
-    "jawLeft",
-    "jawOpen",
-    "jawRight",
-    "mouthClose",
-    *_sided("mouthDimple", "mouthFrown"),
-    "mouthFunnel",
-    "mouthLeft",
-    *_sided("mouthLowerDown", "mouthPress"),
-    "mouthPucker",
-    "mouthRight",
-    "mouthRollLower",
-    "mouthRollUpper",
-    "mouthShrugLower",
-    "mouthShrugUpper",
-    *_sided("mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer"),
-)
-"""Names of the 52 outputs; left and right are the person's own."""
-
 DEAD = frozenset({
     "_neutral", "cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight",
     "jawForward", "jawRight", "mouthClose",
 })  # fmt: skip
 """Outputs that stay near zero whatever the face does: no student should learn them from here."""
+
+LIVE = np.array([name not in DEAD for name in BLENDSHAPES])
+"""bool [52], the others: which coefficients this teacher knows."""
 
 MESH_SUBSET = (
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67,

@@ -83,7 +83,7 @@ def adapter_named(name: str) -> Adapter:
     known = [path.stem for path in sorted(_FOLDER.glob("*.toml"))]
     if built_in(name):
         raise AdapterError(
-            f"{name} has code of its own here and no adapter: `label` without --shards asks it, `evaluate "
+            f"{name} has code of its own here and no adapter: `label` asks it, `evaluate "
             f"--teacher` grades it; of adapters use one of {', '.join(known)}, or a .toml file"
         )
     if name not in known:
@@ -193,7 +193,7 @@ def try_model(
     Args:
         adapter: Its adapter, or what is known of one of this package.
         model: Its ONNX file; written from ``checkpoint`` first, where that is given.
-        checkpoint: Of bisenet19 alone.
+        checkpoint: The authors' file, of an adapter that names a ``network``.
         image: The photo.
         teachers: Folder of YuNet's file, which finds the face.
         accept_licence: The terms were read and allow the use.
@@ -203,16 +203,16 @@ def try_model(
         AdapterError: The model is not the adapter's, there is no face in the photo, or no YuNet.
     """
     if isinstance(adapter, BuiltIn):
+        if checkpoint:
+            raise AdapterError(f"{adapter.name}: is published as {adapter.file}: give that as --model alone")
         return _try_own(adapter, model, image, teachers)
     from .onnx import OnnxTeacher, check_licence
 
     check_licence(adapter, accept_licence)
     if checkpoint:
-        if adapter.name != "bisenet19":
-            raise AdapterError(f"{adapter.name}: only bisenet19 is exported here: follow its `export` above")
-        from .bisenet import export_bisenet
+        from .checkpoint import export_checkpoint
 
-        export_bisenet(checkpoint, model)
+        export_checkpoint(adapter, checkpoint, model)
     teacher = OnnxTeacher(adapter, model, accept_licence=accept_licence)
     rgb = read_image(image).rgb
     box, keypoints = (None, None) if adapter.crop.kind == "whole" else _largest_face(rgb, image, teachers)
@@ -234,7 +234,8 @@ def _try_own(own: BuiltIn, model: Path, image: Path, teachers: Path) -> str:
 
         points, presence = FaceMesh(model).mesh(rgb, box)
         return f"{_within(points)}, presence {presence:.2f}"
-    from .blendshapes import BLENDSHAPES, MediaPipeFace
+    from ..datasets.blendshapes import BLENDSHAPES
+    from .blendshapes import MediaPipeFace
 
     shapes = MediaPipeFace(model)(rgb, box)[1]
     return "\n".join(f"{name:<20}{v:.3f}" for name, v in zip(BLENDSHAPES, shapes.tolist(), strict=True))

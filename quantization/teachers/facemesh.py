@@ -20,7 +20,7 @@ from edgeface.labels import IBUG68
 
 from ..datasets import Terms
 
-__all__ = ["TERMS", "FaceMesh", "RidgeMap", "mirrored"]
+__all__ = ["TERMS", "FaceMesh", "RidgeMap", "mesh_bytes", "mirrored"]
 
 TERMS = Terms(
     "MediaPipe Face Mesh (Kartynnik et al., 2019)",
@@ -33,6 +33,7 @@ Array = NDArray[np.float32]
 _SIZE = 256
 _MARGIN = 1.5  # the crop's side over the mesh's extent, as in MediaPipe's own graph
 _OUTER_EYES = (33, 263)  # mesh indices of the outer eye corners
+_NETWORK = "face_landmarks_detector.tflite"  # within the task's file
 
 
 class FaceMesh:
@@ -40,7 +41,7 @@ class FaceMesh:
 
     def __init__(self, task: Path, threads: int = 1) -> None:
         with zipfile.ZipFile(task) as archive:
-            content = archive.read("face_landmarks_detector.tflite")
+            content = archive.read(_NETWORK)
         self._net = Interpreter(model_content=content, num_threads=threads)
         self._net.allocate_tensors()
         self._input = self._net.get_input_details()[0]["index"]
@@ -74,6 +75,12 @@ class FaceMesh:
         score = float(1 / (1 + np.exp(-self._net.get_tensor(self._outputs[1]).item())))
         back = cv2.invertAffineTransform(matrix)
         return (points @ back[:, :2].T + back[:, 2]).astype(np.float32), score
+
+
+def mesh_bytes(task: Path) -> int:
+    """Size of the landmark network within ``face_landmarker.task``."""
+    with zipfile.ZipFile(task) as archive:
+        return archive.getinfo(_NETWORK).file_size
 
 
 def mirrored(rgb: NDArray[np.uint8], box: Array) -> tuple[NDArray[np.uint8], Array]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantization.augment import degrade, occlude, polygon_mask, write
+from quantization.augment import DAMAGES, damage, degrade, occlude, polygon_mask, write
+from quantization.recipe import schema
 from tests.quantization.miniature import draw
 
 pytestmark = pytest.mark.workshop
@@ -45,6 +46,67 @@ def test_every_kind_of_damage_happens_now_and_then():
     sharpness = np.array([cv2.Laplacian(x, cv2.CV_32F).var() / image.var() for x in seen])
     assert sharpness.min() < 0.5 * np.median(sharpness)  # blurred
     assert sharpness.max() > 1.5 * np.median(sharpness)  # noisy
+
+
+def detail(image):
+    return float(cv2.Laplacian(image, cv2.CV_32F).var())
+
+
+def along(image, axis):
+    return float(np.abs(np.diff(image.astype(np.float32), axis=axis)).mean())
+
+
+def blocks(image):
+    """How much more changes from one JPEG block to the next than within them."""
+    steps = np.abs(np.diff(image.astype(np.float32).mean(2), axis=1)).mean(0)
+    at = np.arange(len(steps)) % 8 == 7
+    return float(steps[at].mean() / steps[~at].mean())
+
+
+# What each kind does to a picture of fine grain, before and after, of the same draws.
+SIGNS = {
+    "dark": lambda a, b: b.mean() < 0.45 * a.mean() and b.mean() > 1,
+    "grey": lambda a, b: (b[..., 0] == b[..., 2]).all() and abs(float(b.mean()) - float(a.mean())) < 12,
+    "blur": lambda a, b: detail(b) < 0.9 * detail(a),
+    "motion": lambda a, b: (lost := [along(b, i) / along(a, i) for i in (0, 1)]) and min(lost) < 0.75,
+    "small": lambda a, b: detail(b) < 0.8 * detail(a),
+    "noise": lambda a, b: (
+        np.abs(b.astype(int) - a).mean() > 0.5 and abs(float(b.mean()) - float(a.mean())) < 3
+    ),
+    "jpeg": lambda a, b: blocks(b) > blocks(a) and (a != b).any(),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_each_kind_of_damage_does_what_it_is_called(kind):
+    grain = np.random.default_rng(0).integers(-40, 40, (96, 120, 3))
+    image = np.clip(draw(6).rgb.astype(int) + grain, 0, 255).astype(np.uint8)
+    before = image.copy()
+    for seed in range(12):
+        worse = damage(image, np.random.default_rng(seed), {kind: 1.0})
+        assert worse.shape == image.shape
+        assert worse.dtype == np.uint8
+        assert SIGNS[kind](image, worse), seed
+        others = [other for other in DAMAGES if other != kind]
+        assert not all(SIGNS[other](image, worse) for other in others)
+    assert (image == before).all()
+
+
+def test_damage_comes_to_the_share_that_was_asked_for_and_draws_nothing_unasked():
+    image, rng = draw(6).rgb, np.random.default_rng(0)
+    before = rng.bit_generator.state
+    assert damage(image, rng, {}) is image
+    assert damage(image, rng, {"dark": 0.0}) is image
+    assert rng.bit_generator.state == before
+    dark = [damage(image, rng, {"dark": 0.3}).mean() < 0.5 * image.mean() for _ in range(400)]
+    assert 0.22 < np.mean(dark) < 0.38
+    both = damage(image, rng, {"grey": 1.0, "dark": 1.0})
+    assert both.mean() < 0.5 * image.mean()
+
+
+def test_a_recipe_has_a_name_for_every_kind():
+    for task in ("detection", "landmarks", "parsing", "expression", "expression teacher"):
+        assert set(schema(task)["student"].of["damage"].of) == set(DAMAGES)
 
 
 @given(seed=seeds)

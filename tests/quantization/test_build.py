@@ -14,7 +14,7 @@ from torch import nn
 
 from edgeface import BBox, Bundle, FaceAnalyzer, read_image
 from edgeface.edgetpu_compiler import ON_CPU
-from quantization.build import _network, build, load_networks, score_threshold
+from quantization.build import _fitted, _network, build, load_networks, score_threshold
 from quantization.convert import ExportError
 from quantization.datasets import lfpw
 from quantization.evaluate import face_free
@@ -264,3 +264,52 @@ def test_the_threshold_of_a_detector_is_where_it_sees_few_faces_that_are_none(
         suspected += [face.bbox for piece in pieces for face in analyzer.analyze(piece).faces]
     assert suspected
     assert found(0.0) == 0.5
+
+
+def test_a_figure_that_nothing_could_be_measured_on_is_left_out(built, miniature):
+    _, root = built
+    figures = {"accuracy": 0.5, "balanced_accuracy": float("nan"), "ece": float("inf"), "images": 4}
+    (root / "hollow.json").write_text(json.dumps({"expression": {"int8": figures}}))
+    with miniature.split():
+        content = build(
+            [root / "expression.toml"], miniature.data, miniature.labels, root, root / "hollow.json"
+        )
+    bundle = Bundle.from_bytes(content)
+    assert dict(bundle.model("expression").metrics) == {"accuracy": 0.5, ON_CPU: 0}
+    assert re.search(r"\| accuracy, mean over classes +\| - +\|", bundle.card("expression"))
+
+
+def test_what_training_could_not_find_for_a_head_is_named():
+    class Diverged:
+        mean_shape = np.full((68, 2), 0.5)
+
+        def annotation_offset(self, network):
+            return np.where(np.arange(68)[:, None] == 3, np.nan, 0.0)
+
+        def validate(self, network):
+            return {"temperature": float("nan")}
+
+    for task, key in (("landmarks", "mean_shape"), ("expression", "temperature")):
+        with pytest.raises(ExportError, match=rf"{task}: head\.{key} is no number: .*lower schedule\.rate"):
+            _fitted(task, Diverged(), nn.Identity())
+    assert _fitted("parsing", Diverged(), nn.Identity()) == {}
+
+
+def test_whoever_packs_sees_how_long_it_will_take(built, miniature, capsys):
+    _, root = built
+    with miniature.split():
+        build(
+            [root / "expression.toml"],
+            miniature.data,
+            miniature.labels,
+            root,
+            root / "metrics.json",
+            with_onnx=True,
+        )
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "expression: calibration crops",
+        "expression: ranges of the int8 file",
+        "expression: ONNX file",
+    ]

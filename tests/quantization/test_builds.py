@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
-from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from edgeface import Bundle
-from quantization import build as building
+from edgeface.edgetpu_compiler import ON_CPU
 from quantization.__main__ import main
 from quantization.students.expression import ExpressionNet
 from tests.quantization import tiny
@@ -57,23 +58,73 @@ def test_a_parsing_student_is_taught_by_maps_that_its_teacher_drew(ask, teachers
     assert "report parts: up to date" in again.output
 
 
-def test_an_operator_that_no_edge_tpu_takes_fails_the_build(ask, tmp_path, monkeypatch):
-    class Odd(ExpressionNet):
-        def forward(self, x):
-            return (self.head(nn.functional.leaky_relu(self.backbone(x), 0.3).mean((2, 3), keepdim=True)),)
+class Odd(ExpressionNet):
+    def forward(self, x):
+        return (self.head(nn.functional.leaky_relu(self.backbone(x), 0.3).mean((2, 3), keepdim=True)),)
 
+
+def test_an_operator_that_no_edge_tpu_takes_fails_the_build(ask, tmp_path, monkeypatch):
     monkeypatch.setattr("quantization.students.expression.ExpressionNet", Odd)
     recipe = tiny.write(tmp_path / "recipes", odd=tiny.EXPRESSION)
     done = ask(recipe)
     assert done.exit_code == 1
     assert "LEAKY_RELU" in done.output
     assert "use ReLU or PRELU" in done.output
-    # Exported all the same, the gate is what stops it.
-    lenient = partial(building.export_student, require_edgetpu=False)
-    monkeypatch.setattr(building, "export_student", lenient)
+    assert "gates.edgetpu = false" in done.output
+    assert not (tmp_path / "runs/built/odd/check.json").exists()
+
+
+def test_a_student_for_cpus_alone_says_so_in_its_recipe(ask, tmp_path, monkeypatch):
+    monkeypatch.setattr("quantization.students.expression.ExpressionNet", Odd)
+    recipe = tiny.write(tmp_path / "recipes", odd=tiny.EXPRESSION + "edgetpu = false\n")
     done = ask(recipe)
-    assert done.exit_code == 1
-    (failed,) = [line for line in done.output.splitlines() if line.startswith("Error: ")]
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "runs/built/odd/check.json").read_text())
+    assert not found["fully_mapped"]
+    assert {o["name"] for o in found["predicted"]["unmapped"]} >= {"LEAKY_RELU"}
+    packed = Bundle.load(tmp_path / "runs/built/odd/student.bundle").model("expression")
+    assert packed.metrics[ON_CPU] == len(found["predicted"]["unmapped"])
+    # The same file, held to the gate after all.
+    recipe.write_text(tiny.EXPRESSION)
+    again = ask(recipe)
+    assert again.exit_code == 1
+    (failed,) = [line for line in again.output.splitlines() if line.startswith("Error: ")]
     assert failed.startswith("Error: check odd: gates.edgetpu: not all of it maps: ")
     assert "LEAKY_RELU" in failed
-    assert not (tmp_path / "runs/built/odd/parity.json").exists()
+
+
+class Spoiled(ExpressionNet):
+    """Says what it says on top of 1000: fine in float, and lost between the steps of a grid of 256."""
+
+    def forward(self, x):
+        return (super().forward(x)[0] + 1000.0 - 1000.0,)
+
+
+def test_a_spoiled_student_is_stopped_at_one_gate_after_the_other(ask, tmp_path, monkeypatch):
+    monkeypatch.setattr("quantization.students.expression.ExpressionNet", Spoiled)
+    text = tiny.EXPRESSION
+
+    def stopped(*changes):
+        nonlocal text
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        done = ask(tiny.write(tmp_path / "recipes", spoiled=text))
+        assert done.exit_code == 1, done.output
+        return done.output[done.output.index("Error: ") :]
+
+    told = stopped()
+    lost = r"Error: parity spoiled: gates\.parity: expression onnx u8s8 logits SQNR dB: -?[\d.]+, bound 3; "
+    assert re.match(lost, told)
+    assert "quantised = true" in told  # what mends it
+    told = stopped(("min_sqnr_db = 3.0", "min_sqnr_db = 70.0"))
+    assert re.match(r"Error: convert spoiled: output 'logits' keeps only -?\d+\.\d dB after quant", told)
+    told = stopped(
+        ("min_sqnr_db = 70.0", "min_sqnr_db = 3.0"),
+        ("[gates]\n", '[gates]\nparity = false\nfigures = { balanced_accuracy = ">= 0.99" }\n'),
+    )
+    assert re.match(r"Error: evaluate spoiled: gates\.figures\.balanced_accuracy: 0.*, wanted >= 0\.99", told)
+    told = stopped(("[gates]\n", "[gates]\nbytes = 2_000\n"))
+    size = r"Error: convert spoiled: gates\.bytes: expression\.int8\.tflite has [\d,]+, at most 2,000 "
+    assert re.match(size, told)
+    assert not (tmp_path / "runs/built/spoiled/student.bundle").exists()

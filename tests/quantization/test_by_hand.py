@@ -11,10 +11,13 @@ import torch
 from click.testing import CliRunner
 
 from edgeface import Bundle
+from edgeface.store import TrustedKeys
+from edgeface.store.release import parse_envelope
 from quantization import splits
 from quantization.__main__ import main
 from quantization.commands import options
 from quantization.label import load_parsing
+from quantization.publish import make_key
 from quantization.splits import read_split
 from quantization.teachers.parsing import ParsingTeacher
 from quantization.training import save_weights
@@ -84,7 +87,12 @@ def test_what_distill_left_goes_through_every_command_to_a_bundle_and_a_page(dis
     step("evaluate")
     figures = json.loads((run / "results/metrics.json").read_text())["expression"]
     assert set(figures) == {"int8", "fp32"}
-    step("pack")
+    owner = tmp_path / "release-alice.pem"
+    public = make_key(owner)
+    assert "student.bundle.release" in step("pack", "--sign", owner)
+    envelope = parse_envelope((run / "student.bundle.release").read_bytes())
+    assert TrustedKeys({"alice": bytes.fromhex(public)}).signers(envelope) == ("alice",)
+    assert envelope.release.digest == Bundle.load(run / "student.bundle").digest
     packed = Bundle.load(run / "student.bundle").model("expression")
     assert packed.metrics["accuracy"] == pytest.approx(figures["int8"]["accuracy"], abs=1e-4)
     done = CliRunner().invoke(main, ["report", str(recipe), "--run", str(run)])

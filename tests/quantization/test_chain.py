@@ -70,6 +70,14 @@ def test_a_changed_setting_redoes_its_step_and_what_follows_only_if_it_changed(k
     assert kitchen.run() == ["dough", "bread", "taste"]
 
 
+def test_a_step_waits_for_the_last_of_those_that_it_reads_from(kitchen):
+    first, second, _ = kitchen.steps()
+    reads = {"bread": kitchen.root / "bread", "dough": kitchen.root / "dough"}
+    both = Step("feast", {}, reads, {"feast": kitchen.root / "feast"}, lambda: None)
+    told = {p.step.name: p.reason for p in plan([first, second, both], kitchen.root / "state")}
+    assert told["feast"] == "after bread"
+
+
 def test_what_somebody_spoiled_or_took_is_made_again(kitchen):
     kitchen.run()
     (kitchen.root / "bread").write_text("mould")

@@ -173,6 +173,8 @@ def test_a_build_does_every_step_in_order_and_leaves_all_it_promises(whole):
     assert bundle.artifact(spec.artifact) == bench.file("expression.int8.tflite").read_bytes()
     assert json.loads(bench.file("check.json").read_text())["fully_mapped"]
     assert "tiny-first" in bench.file("report/report.html").read_text()
+    assert output.splitlines()[-1].strip() == str(bench.file("report/report.html"))
+    assert f"  {bench.file('student.bundle')}" in output.splitlines()
     assert not list(bench.runs.rglob("*.partial"))
 
 
@@ -416,8 +418,11 @@ def test_the_help_names_every_command_in_its_group():
     assert set(main.commands) == {
         "split", "teach", "label", "distill", "calibrate", "convert", "check", "parity", "pack", "evaluate",
         "report", "shard", "tables", "teachers", "synthesise", "build", "compare",
+        "publish",
     }  # fmt: skip
     for name in main.commands:
         assert f"\n  {name} " in told
-    order = [told.index(title) for title in ("1. Data", "2. Training", "3. Files", "4. Figures")]
+    order = [
+        told.index(title) for title in ("1. Data", "2. Training", "3. Files", "4. Figures", "5. Devices")
+    ]
     assert order == sorted(order)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections import Counter
 
 import numpy as np
@@ -9,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from torch import nn
 
 from quantization.canonical import operator_name, read_model
-from quantization.convert import ExportError, module_outputs, to_float_tflite
+from quantization.convert import ExportError, module_outputs, quiet, to_float_tflite
 
 pytestmark = pytest.mark.workshop
 
@@ -64,3 +65,12 @@ def test_an_output_that_is_not_a_map_is_refused_by_position():
 
     with pytest.raises(ExportError, match=r"output 1 of Flat is \(1, 3\), not \[1, C, H, W\]"):
         to_float_tflite(Flat(), 4, 4)
+
+
+def test_the_tools_are_quiet_and_whoever_logged_before_logs_again(caplog):
+    log = logging.getLogger("a tool")
+    with quiet():
+        log.warning("an enum is natively supported by now")
+        log.error("the network cannot be traced")
+    log.warning("of ours")
+    assert [record.message for record in caplog.records] == ["the network cannot be traced", "of ours"]

@@ -39,7 +39,7 @@ def same(one, other):
     for name in ("name", "part", "points_scheme", "mask_scheme", "expression"):
         assert getattr(one, name) == getattr(other, name), name
     assert dict(one.attributes) == dict(other.attributes)
-    for name in ("boxes", "points", "visible", "mask", "votes"):
+    for name in ("boxes", "points", "visible", "mask", "votes", "blendshapes", "blendshapes_known"):
         a, b = getattr(one, name), getattr(other, name)
         assert (a is None) == (b is None), name
         assert a is None or (a.dtype == b.dtype and a.shape == b.shape and (a == b).all()), name

@@ -54,13 +54,17 @@ def test_every_layout_survives_a_shard(kind, tmp_path):
     boxes=st.integers(0, 3),
     visible=st.lists(st.booleans(), min_size=29, max_size=29),
     votes=st.lists(st.integers(0, 10), min_size=10, max_size=10),
+    shapes=st.lists(st.floats(0, 1, width=32), min_size=52, max_size=52),
+    known=st.none() | st.lists(st.booleans(), min_size=52, max_size=52),
     name=st.text(min_size=1, max_size=20),
     attributes=st.dictionaries(
         st.text(max_size=5),
         st.one_of(st.text(max_size=5), st.integers(), st.booleans(), st.tuples(st.integers())),
     ),
 )
-def test_any_record_survives_a_shard(tmp_path_factory, boxes, visible, votes, name, attributes):
+def test_any_record_survives_a_shard(
+    tmp_path_factory, boxes, visible, votes, shapes, known, name, attributes
+):
     path = tmp_path_factory.getbasetemp() / "any.tar"
     sample = Sample(
         name,
@@ -73,6 +77,8 @@ def test_any_record_survives_a_shard(tmp_path_factory, boxes, visible, votes, na
         mask=np.array([[0, 255, 10, 3, 3]] * 4, np.uint8),
         mask_scheme="lapa11",
         votes=np.array(votes, np.float32),
+        blendshapes=np.array(shapes, np.float32),
+        blendshapes_known=None if known is None else np.array(known),
         expression=3,
         attributes=attributes,
     )

@@ -281,6 +281,8 @@ def test_known_faces_cost_kd_loss_and_the_others_the_wing_loss(taught):
         "known": torch.tensor([True, False, False]),
         "present": torch.tensor([1.0, 1.0, 0.0]),
         "seen": torch.ones(3, 68),
+        "pointed": torch.ones(3),
+        "told": torch.ones(3),
     }
     for own in (0.1, 0.04, 0.03, 0.01, 0.002):
         points = torch.full((3, 136, 1, 1), own)

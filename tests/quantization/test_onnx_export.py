@@ -364,7 +364,7 @@ def test_images_become_what_the_network_takes(teacher, tmp_path):
         next(image_frames(tmp_path, teacher, Pixels(), 5))
 
 
-def test_convert_writes_both_recipes_of_an_onnx_file(teacher, tmp_path):
+def test_convert_writes_every_file_of_an_onnx_file(teacher, tmp_path):
     rng = np.random.default_rng(2)
     for i in range(6):
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
@@ -374,11 +374,16 @@ def test_convert_writes_both_recipes_of_an_onnx_file(teacher, tmp_path):
     arguments = ["convert", str(source), "--images", str(tmp_path), "--std", "255", "--out", str(out)]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    assert sorted(p.name for p in out.iterdir()) == ["odd.int8-s8s8.onnx", "odd.int8-u8s8.onnx"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "odd.int8-s8s8.onnx",
+        "odd.int8-u8s8.onnx",
+        "odd.int8.tflite",
+    ]
     assert "float island: PRelu" in result.output
     assert check_tensorrt((out / "odd.int8-s8s8.onnx").read_bytes()) == ()
     assert CliRunner().invoke(main, arguments[:2]).exit_code == 2
-    noisy = CliRunner().invoke(main, [*arguments, "--min-sqnr-db", "90"])  # more than eight bits can keep
+    asked = ["--to", "onnx", "--min-sqnr-db", "90"]  # more than eight bits can keep
+    noisy = CliRunner().invoke(main, [*arguments, *asked])
     assert noisy.exit_code == 1
     assert "u8s8: output 'scores' is NOISY" in noisy.output
     assert "more --frames" in noisy.output

@@ -91,6 +91,14 @@ def test_an_output_ruined_by_quantisation_does_not_leave_the_workshop(net, frame
         export_student(net, NAMES, frames, min_sqnr_db=90)
 
 
+def test_an_output_that_is_no_number_does_not_leave_the_workshop(net, exported, frames):
+    broken = copy.deepcopy(net)
+    with torch.no_grad():
+        broken.right.weight[0, 0] = float("nan")
+    with pytest.raises(ExportError, match="output 'right' keeps only nan dB"):
+        pack._check_quantisation(broken, exported.tflite, exported.outputs, frames[:2], 10.0)
+
+
 def test_a_network_that_does_not_map_leaves_only_when_asked_for(frames):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Hardswish())
     with pytest.raises(ExportError, match="HARD_SWISH"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 BENCHMARK = ROOT / "benchmarks/results/facemesh-x86-64.json"
 PLACES = "".join(
     f"before\n<!-- table: {name} -->\nold\n<!-- /table -->\n"
-    for name in ("accuracy", "size", "latency", "terms")
+    for name in ("accuracy", "size", "latency", "comparisons", "terms")
 )
 
 
@@ -85,6 +86,29 @@ def test_terms_are_those_that_the_packed_students_inherit(figures):
             title = row[0].removeprefix("teacher: ").removeprefix("[").partition(" (")[0]
             if row[1].startswith(("research only", "non-commercial")) and task in row[2].split(", "):
                 assert title in bundle.model(task).licence
+
+
+def test_what_was_compared_is_told_with_its_interval_and_verdict(figures):
+    path = figures()
+    text = rewrite(PLACES, path, TINY, BENCHMARK)
+    start, end = (text.index(f"<!-- table: {name} -->") for name in ("comparisons", "terms"))
+    assert text[start:end].count("\n|") == 2  # nothing was compared: a head without rows
+    (path.parent / "comparisons").mkdir()
+    committed = options.METRICS.with_name("comparisons") / "landmarks-rendered.json"
+    shutil.copy(committed, path.parent / "comparisons")
+    (quarter,) = rows(rewrite(PLACES, path, TINY, BENCHMARK), "landmarks-rendered, quarter")
+    told = json.loads(committed.read_text())["variants"]["quarter"]
+    assert quarter[1] == "nme, lower is better"
+    assert quarter[3] == f"{told['mean']:+.4f}"
+    assert quarter[4:] == [f"{told['low']:+.4f} to {told['high']:+.4f}", "hurts"]
+
+
+def test_a_comparison_that_cannot_be_read_is_named(figures):
+    path = figures()
+    (path.parent / "comparisons").mkdir()
+    (path.parent / "comparisons/half.json").write_text('{"variants": {"a": {}}}')
+    with pytest.raises(ValueError, match=r"half.json: not what `compare` writes .*; run it again"):
+        rewrite(PLACES, path, TINY, BENCHMARK)
 
 
 def test_a_table_without_a_place_is_told(figures):

@@ -15,13 +15,13 @@ from edgeface.heads.base import crop_of
 from edgeface.labels import IBUG68
 from edgeface.manifest import CropSpec, InputSpec, ModelSpec, OutputSpec
 from edgeface.results import BBox
-from quantization.recipe import RecipeError
+from quantization.recipe import RecipeError, check_recipe
 from quantization.scenes import Scene
 from quantization.students.blocks import Residual
 from quantization.students.detection import STRIDES
 from quantization.students.expression import ExpressionNet
 from quantization.tasks import RECIPES, TASKS, load_recipe, load_task
-from quantization.tasks.expression import fit_temperature
+from quantization.tasks.expression import _augment, fit_temperature
 from quantization.tasks.parsing import _flip
 from quantization.tasks.seen import seen_in
 from quantization.teachers.expression import answers
@@ -84,6 +84,81 @@ def test_calibration_crops_are_what_the_deployed_network_takes(tasks, task):
         stored = crop * 128
         assert (stored == np.round(stored)).all()
         assert -128 <= stored.min() < stored.max() <= 127
+
+
+# What the generator says after a batch of each shipped recipe: one draw more or less changes all that follow.
+DRAWN = {
+    "detection": 2509288375,
+    "landmarks": 2090596287,
+    "parsing": 2152784101,
+    "expression": 3384029068,
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_shipped_recipes_draw_what_they_always_drew(tasks, task):
+    rng = np.random.default_rng([0, 1])
+    tasks[task].batch(rng, 4)
+    assert int(rng.integers(2**32)) == DRAWN[task]
+
+
+HARDER = {"dark": 0.5, "motion": 0.5, "jpeg": 0.5, "grey": 0.8}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_recipe_can_ask_for_more_damage(tasks, task, miniature):
+    recipe = load_recipe(RECIPES / f"{task}.toml")
+    if task == "detection":
+        recipe["student"]["scenes"]["turned"] = 3
+    recipe["student"]["damage"] = HARDER
+    check_recipe(recipe, RECIPES / f"{task}.toml")
+    with miniature.split():
+        harder = load_task(recipe, miniature.data, miniature.labels)
+    plain, worse = (
+        torch.cat([t.batch(np.random.default_rng([0, i]), 8)["image"] for i in range(3)])
+        for t in (tasks[task], harder)
+    )
+    assert worse.dtype == torch.float32
+    assert -1 <= float(worse.min()) < float(worse.max()) <= 127 / 128
+    dark = [float((images.mean((1, 2, 3)) < -0.6).float().mean()) for images in (plain, worse)]
+    assert dark[1] > dark[0] + 0.15
+    if task != "expression":  # whose crops are all grey
+        grey = [float((x[:, 0] == x[:, 2]).flatten(1).all(1).float().mean()) for x in (plain, worse)]
+        assert grey[1] > grey[0] + 0.2
+
+
+@pytest.mark.parametrize("task", ["landmarks", "parsing", "expression"])
+def test_crops_are_turned_as_far_as_a_recipe_says(task, miniature):
+    """By 90 degrees to either side, the eyes of a drawn face stand one above the other at times."""
+    recipe = load_recipe(RECIPES / f"{task}.toml")
+    recipe["student"] |= {"turned": 1.0, "turned_to": 90.0}
+    check_recipe(recipe, RECIPES / f"{task}.toml")
+    with miniature.split():
+        lessons = load_task(recipe, miniature.data, miniature.labels)
+    angles = []
+    if task == "expression":
+        bar = torch.full((300, 1, 48, 48), 20.0)
+        bar[:, :, 22:26] = 230.0  # lies; how it stands afterwards tells the angle
+        for image in _augment(bar, np.random.default_rng(0), 1.0, 90.0).numpy()[:, 0]:
+            y, x = np.nonzero(image > image.mean() + image.std())
+            across, down = np.linalg.svd(np.c_[x - x.mean(), y - y.mean()], full_matrices=False)[2][0]
+            angles.append(abs(np.degrees(np.arctan2(down, across))))
+        angles = [min(a, 180 - a) for a in angles]
+    elif task == "landmarks":
+        for seed in range(60):
+            points = lessons._face_sample(np.random.default_rng(seed), lessons._train[0])[1]
+            across, down = points[42:48].mean(0) - points[36:42].mean(0)
+            angles.append(abs(np.degrees(np.arctan2(down, across))))
+    else:
+        batch = lessons.batch(np.random.default_rng(0), 40)
+        for mask in batch["mask"].numpy():
+            eyes = [np.argwhere(mask == c).mean(0) for c in (4, 5) if (mask == c).any()]
+            if len(eyes) == 2:
+                down, across = eyes[0] - eyes[1]
+                angles.append(abs(np.degrees(np.arctan2(down, across))))
+    assert max(angles) > 60
+    assert 25 < np.median(angles) < 65
+    assert max(angles) < 97
 
 
 # detection

@@ -15,11 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeface.errors import ArgumentError, ConversionError
 from edgeface.labels import FER8, PARSING_SCHEMES
 from quantization.__main__ import main
+from quantization.datasets.blendshapes import BLENDSHAPES
 from quantization.teachers.adapter import AdapterError, Crop, Expression, Input, Landmarks, Parsing
 from quantization.teachers.adapterfile import load_adapter
 from quantization.teachers.answers import answer
-from quantization.teachers.bisenet import BiSeNet, export_bisenet
-from quantization.teachers.blendshapes import BLENDSHAPES, DEAD, MESH_SUBSET, Blendshapes, MediaPipeFace
+from quantization.teachers.blendshapes import DEAD, MESH_SUBSET, Blendshapes, MediaPipeFace
 from quantization.teachers.catalogue import (
     BUILT_IN,
     adapter_named,
@@ -29,7 +29,9 @@ from quantization.teachers.catalogue import (
     published,
     terms_of,
 )
+from quantization.teachers.checkpoint import export_checkpoint
 from quantization.teachers.crops import look
+from quantization.teachers.networks.bisenet import BiSeNet
 from quantization.teachers.onnx import LicenceError, OnnxTeacher
 
 pytestmark = pytest.mark.workshop
@@ -526,6 +528,7 @@ def test_a_good_file_is_read(tmp_path):
         ("[parsing]", "[paring]", r"has no task: exactly one of \[landmarks\]"),
         ("[parsing]", "[detection]\n[parsing]", r"has \[parsing\] and \[detection\]: exactly one"),
         ("[licence]", "sha256 = 'abc'\n[licence]", r":6: sha256 is not 64 hexadecimal digits"),
+        ("[licence]", "network = 'unet'\n[licence]", r":6: network is 'unet': .* give one of bisenet"),
         ("[licence]", "licence = 3\n[terms]", r":6: licence is 3: give a table \[licence\]"),
         ("[licence]", "[licence", r"is no TOML: .*line 6"),
     ],
@@ -646,7 +649,7 @@ def parameter_names():
 def bisenet():
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    return BiSeNet().eval()
+    return BiSeNet(19).eval()
 
 
 def test_bisenets_parameters_bear_the_published_names(bisenet):
@@ -656,9 +659,9 @@ def test_bisenets_parameters_bear_the_published_names(bisenet):
 
 def test_bisenets_checkpoint_becomes_the_model_of_its_adapter(tmp_path, bisenet, astronaut):
     torch.save(bisenet.state_dict(), tmp_path / "random.pth")
-    export_bisenet(tmp_path / "random.pth", tmp_path / "b.onnx", size=64)
     adapter = ADAPTERS["bisenet19"]
     adapter = replace(adapter, input=replace(adapter.input, size=(64, 64)))
+    export_checkpoint(adapter, tmp_path / "random.pth", tmp_path / "b.onnx")
     said = OnnxTeacher(adapter, tmp_path / "b.onnx", accept_licence=True)(astronaut, keypoints=POINTS)
     image = said.view.image(astronaut).astype(np.float32) / 255
     image = (image - np.float32(adapter.input.mean)) / np.float32(adapter.input.std)
@@ -667,19 +670,6 @@ def test_bisenets_checkpoint_becomes_the_model_of_its_adapter(tmp_path, bisenet,
     order = [PARSING_SCHEMES["celebamask19"].names.index(n) for n in adapter.output.channels]
     assert said.probabilities[order] == pytest.approx(expected, abs=1e-4)
     assert not list(tmp_path.glob("*.partial"))
-
-
-def test_a_foreign_checkpoint_is_no_bisenet(tmp_path):
-    torch.save({"w": torch.zeros(1)}, tmp_path / "w.pth")
-    (tmp_path / "text.pth").write_text("no pickle")
-    for name, message in (
-        ("w.pth", "is no BiSeNet-19"),
-        ("text.pth", "is no BiSeNet-19"),
-        ("x.pth", "cannot be read"),
-    ):
-        with pytest.raises(AdapterError, match=message):
-            export_bisenet(tmp_path / name, tmp_path / "b.onnx")
-    assert not (tmp_path / "b.onnx").exists()
 
 
 # MediaPipe's blendshapes
@@ -806,8 +796,8 @@ def test_the_command_names_what_it_cannot_do(tmp_path):
     model = tmp_path / "m.onnx"
     checkpoint = tmp_path / "c.pth"
     checkpoint.write_bytes(b"x")
-    said = run("rtnet11", "--model", model, "--checkpoint", checkpoint, "--accept-licence")
-    assert "only bisenet19 is exported here" in said.output
+    said = run("ultraface", "--model", model, "--checkpoint", checkpoint, "--accept-licence")
+    assert "no network of this package reads its checkpoint: follow its `export`" in said.output
     random_model(ADAPTERS["rtnet11"], model)
     said = run("rtnet11", "--model", model, "--teachers", tmp_path, "--accept-licence")
     assert "say where it lies with --teachers" in said.output

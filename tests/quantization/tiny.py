@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["EXPRESSION", "EXPRESSION_TEACHER", "PARSING", "PARSING_TEACHER", "write"]
+__all__ = ["EXPRESSION", "EXPRESSION_TEACHER", "LANDMARKS", "PARSING", "PARSING_TEACHER", "write"]
 
 EXPRESSION = """
 task = "expression"
@@ -52,6 +52,42 @@ validate_every = 4
 crop = { scale = 1.0, shift = [0.0, 0.0] }
 """
 
+LANDMARKS = """
+task = "landmarks"
+
+[student]
+size = 112
+widths = [4, 8, 8, 12, 12]
+code = 24
+negatives = 0.2
+turned = 0.1
+covered = 0.2
+strength = 0.3
+share = { lfpw = 0.6, celebamask = 0.2, youtube_faces = 0.2 }
+
+[schedule]
+steps = 30
+batch = 8
+rate = 3e-3
+warmup = 5
+validate_every = 15
+
+[deploy]
+labels = "ibug68"
+description = "Points of drawn heads"
+calibration = 8
+min_sqnr_db = 3.0
+crop = { scale = 1.25, shift = [0.0, 0.12], align_above = 20.0 }
+head = { residual_scale = 1.0 }
+
+[targets]
+nme = "<= 0.2"
+
+[gates]
+lost = false     # two photos
+bytes = 200_000
+"""
+
 PARSING = """
 task = "parsing"
 teacher = "parsing-teacher"
@@ -62,7 +98,6 @@ widths = [4, 8, 8, 12, 12]
 decoder = [8, 8, 8, 8]
 taught = ["celeba_hq"]
 taught_share = 0.5
-rare = 1.0
 turned = 0.1
 strength = 0.3
 dice = 1.0

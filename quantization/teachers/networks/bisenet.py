@@ -1,4 +1,4 @@
-"""BiSeNet on ResNet-18 (Yu et al., 2018) as face parsing uses it, and its checkpoint as an ONNX file.
+"""BiSeNet on ResNet-18 (Yu et al., 2018) as face parsing uses it.
 
 Restated from the paper's figures; the modules are called as in ``zllrunning/face-parsing.PyTorch`` (MIT),
 so that its ``79999_iter.pth`` loads as it is. As there, the spatial path is ResNet's own map at stride 8.
@@ -6,25 +6,29 @@ so that its ``79999_iter.pth`` loads as it is. As there, the spatial path is Res
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..convert import quiet
-from .adapter import AdapterError
+from ..adapter import Adapter
+from ..checkpoint import State, fill
 
-__all__ = ["BiSeNet", "export_bisenet"]
+__all__ = ["BiSeNet", "network"]
 
-_SIZE = 512
+
+def network(adapter: Adapter, state: State) -> nn.Module:
+    """The net with as many classes as the adapter has channels.
+
+    Raises:
+        AdapterError: The parameters are not its.
+    """
+    return fill(BiSeNet(len(adapter.output.channels)), state)
 
 
 class BiSeNet(nn.Module):
     """RGB [N, 3, H, W], normalised as for ImageNet, to logits [N, classes, H, W]; sides: multiples of 32."""
 
-    def __init__(self, classes: int = 19) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
         self.cp = _ContextPath()
         self.ffm = _Fusion(256, 256)
@@ -140,34 +144,3 @@ class _Fusion(nn.Module):
         x = self.convblk(x)
         weight = torch.sigmoid(self.conv2(torch.relu(self.conv1(x.mean((2, 3), keepdim=True)))))
         return x * weight + x
-
-
-def export_bisenet(checkpoint: Path, out: Path, size: int = _SIZE) -> None:
-    """Writes the checkpoint as the ONNX file that ``published/bisenet19.toml`` describes.
-
-    Raises:
-        AdapterError: The checkpoint cannot be read, or its parameters are not BiSeNet-19's.
-    """
-    net = BiSeNet()
-    try:
-        state: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        net.load_state_dict(state)
-    except OSError as error:
-        raise AdapterError(f"{checkpoint}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # torch names no class of its own for a foreign pickle or a foreign net
-        what = str(error).strip().splitlines()[0]
-        raise AdapterError(
-            f"{checkpoint}: is no BiSeNet-19 ({what}): give face-parsing.PyTorch's 79999_iter.pth"
-        ) from error
-    partial = out.with_suffix(".partial")
-    with quiet():
-        torch.onnx.export(
-            net.eval(),
-            (torch.zeros(1, 3, size, size),),
-            str(partial),
-            input_names=["input"],
-            output_names=["output"],
-            opset_version=17,
-            dynamo=False,
-        )
-    partial.replace(out)
