@@ -24,7 +24,12 @@ _NOT_AT_IMPORT = _WHERE_USED | _TRAINING_OR_NETWORK | {"cv2", "ai_edge_litert", 
 _OWN = {"edgeface", "tests", "benchmarks", "firmware", "quantization"}  # in the checkout
 
 # Distributions whose module has another name.
-_IMPORTED_AS = {"opencv-python-headless": "cv2", "pillow": "PIL", "ai-edge-litert": "ai_edge_litert"}
+_IMPORTED_AS = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "ai-edge-litert": "ai_edge_litert",
+}
 
 
 @pytest.fixture(scope="module")
