@@ -66,6 +66,8 @@ HEADLINES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("images", "images", "n"),
     ),
 }
+# Figure -> how many it is of. Where they were counted and none was there, the figure is a dash.
+_COUNTS = {"false_positives_per_image": "face_free_images"}
 _CLASSES = {
     "parsing": (CELEBAMASK19.names, (("f1", "F1"), ("iou", "IoU"))),
     "expression": (FER8.names, (("recall", "recall"),)),
@@ -172,7 +174,8 @@ def _measured(task: str, facts: Facts) -> Iterator[str]:
         return
     if "int8" in kinds:
         yield _whose(facts.curves.get("int8", {}).get("sha256", ""), facts.artifact)
-    told = [row for row in HEADLINES[task] if any(row[0] in facts.metrics[kind] for kind in kinds)]
+    known = {key for kind in kinds for key in facts.metrics[kind]}
+    told = [row for row in HEADLINES[task] if row[0] in known or _COUNTS.get(row[0]) in known]
     yield _figures(
         ("figure", *kinds),
         [(what, unit, [facts.metrics[kind].get(key) for kind in kinds]) for key, what, unit in told],
@@ -198,7 +201,10 @@ def _whose(graded: str, packed: str) -> str:
 def _classes(task: str, kinds: Sequence[str], metrics: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     names, measures = _CLASSES.get(task, ((), ()))
     columns = [
-        (kind, key, what) for key, what in measures for kind in kinds if f"{key}_{names[0]}" in metrics[kind]
+        (kind, key, what)
+        for key, what in measures
+        for kind in kinds
+        if any(f"{key}_{n}" in metrics[kind] for n in names)
     ]
     if columns:
         rows = [(n, "%", [metrics[kind].get(f"{key}_{n}") for kind, key, _ in columns]) for n in names]

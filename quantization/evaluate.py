@@ -20,17 +20,14 @@ boxes to be found are its own.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import click
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +40,8 @@ from . import agreement, graded
 from .datasets import celebamask, ferplus, lfpw
 from .graded import Graded, Metrics
 from .metrics import average_precision
+from .progress import progress
+from .provenance import digest
 from .shrunk import SIZES, shrunk
 from .splits import parts
 from .taught import Taught, weights_bytes
@@ -119,7 +118,7 @@ class Grader:
         head = Face3D(model) if model.exists() else None
         found, truths, light, yaw = [], [], [], []
         with self.analyzer(("landmarks",)) as analyzer:
-            for name in _progress("landmarks", parts("lfpw", "validation")):
+            for name in progress("landmarks", parts("lfpw", "validation")):
                 truth, rgb = lfpw.load_points(root, name), lfpw.load_photo(root, name)
                 face = face_at(analyzer.analyze(rgb), truth.mean(0))
                 found.append(None if face is None or face.landmarks is None else face.landmarks.points)
@@ -132,7 +131,7 @@ class Grader:
         root = self.data / "parsing/celebamask_hq"
         matrices, light, missed = [], [], 0
         with self.analyzer(("parsing",)) as analyzer:
-            for name in _progress("parsing", parts("celebamask", "validation")):
+            for name in progress("parsing", parts("celebamask", "validation")):
                 truth, rgb = celebamask.load_mask(root, name), celebamask.load_photo(root / "images", name)
                 result = analyzer.analyze(rgb)
                 missed += not result.faces
@@ -150,7 +149,7 @@ class Grader:
         scores, light = np.zeros((len(names), len(ferplus.CLASSES))), []
         truth = np.array([votes[n][:8].argmax() for n in names])
         with self.analyzer(("expression",)) as analyzer:
-            for row, name in zip(scores, _progress("expression", names), strict=True):
+            for row, name in zip(scores, progress("expression", names), strict=True):
                 frame = edgeface.read_image(root / name)
                 face = analyzer.analyze(frame, boxes=[whole]).faces[0]
                 assert face.expression is not None  # noqa: S101  # for the type checker
@@ -169,7 +168,7 @@ class Grader:
         sized: dict[int, list[bool]] = {side: [] for side in SIZES}
         candidates = self.candidates or (lambda: self.analyzer(()))
         with self.analyzer(()) as analyzer, candidates() as eager:
-            for name in _progress("detection", parts("lfpw", "validation")):
+            for name in progress("detection", parts("lfpw", "validation")):
                 rgb, mine = lfpw.load_photo(root, name), names == name
                 found = analyzer.analyze(rgb).faces
                 for i in np.flatnonzero(mine & sure):
@@ -210,7 +209,7 @@ def graders(
             from .reference import TorchBackend
 
             backend = TorchBackend(load_networks(weights, students))
-            digests = {task: _digest(weights / f"{task}.npz") for task in students}
+            digests = {task: str(digest(weights / f"{task}.npz")) for task in students}
         make = partial(FaceAnalyzer, bundle=bundle, backend=backend)
         eager = partial(make, (), min_score=DOUBTFUL)
         yield kind, tuple(students), Grader(data, labels, make, eager, digests)
@@ -219,7 +218,7 @@ def graders(
 
         load = partial(TeacherAnalyzer.load, teachers, data, labels)
         eager = partial(load, (), min_score=DOUBTFUL)
-        digests = {task: _digest(teachers / name) for task, name in GRADED.items()}
+        digests = {task: str(digest(teachers / name)) for task, name in GRADED.items()}
         sizes = {task: network_bytes(teachers, task) for task in GRADED}
         yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, digests, sizes, agree=False)
 
@@ -235,10 +234,6 @@ def _found_at(analyzer: Analyzer, rgb: Rgb, box: BBox, side: int) -> bool:
     """Whether the face of `box` is found where it is (IoU >= 0.5) once it is so small."""
     frame, there = shrunk(rgb, box, side)
     return any(f.bbox.iou(there) >= 0.5 for f in analyzer.analyze(frame).faces)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def record(path: Path, task: str, kind: str, values: Mapping[str, Any]) -> None:
@@ -301,8 +296,3 @@ def brightness(rgb: Rgb, box: NDArray[np.floating]) -> float:
     x0, y0 = np.clip(box[:2], 0, (width - 1, height - 1)).astype(int)
     x1, y1 = np.clip(box[:2] + box[2:], (x0 + 1, y0 + 1), (width, height)).astype(int)
     return float(cv2.cvtColor(rgb[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY).mean())
-
-
-def _progress(label: str, names: list[str]) -> Iterable[str]:
-    with click.progressbar(names, label=label, file=sys.stderr) as bar:
-        yield from bar

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgeface import read_image
 
 from .convert import ExportError
-from .foreign_tflite import Quantised, quantise
+from .foreign_tflite import FORMS, Quantised, quantise
 from .kept import EVERY, Kept
 from .onnx_export import S8S8, U8S8, QdqRecipe, drop_unread_weights, onnx_input, to_qdq_onnx
 from .onnx_graph import Fusion, Island, float_islands, fused_convolutions, tensorrt_islands
@@ -35,6 +35,7 @@ __all__ = [
     "convert_teacher",
     "convert_tflite",
     "image_frames",
+    "outdated",
     "prepare",
 ]
 
@@ -167,6 +168,15 @@ def convert_file(
             made.append(convert_teacher(model, frames, recipe, min_sqnr_db=min_sqnr_db))
             files[f"{path.stem}.int8-{recipe.name}.onnx"] = made[-1].model
     return files, tuple(made)
+
+
+def outdated(name: str, files: Collection[str]) -> tuple[str, ...]:
+    """Names of the forms of the network ``name`` that an earlier run may have left beside ``files``.
+
+    Of a .tflite there is one form; where none was made now, the earlier one stays.
+    """
+    forms = {f"{name}.{form.name}.tflite" for form in FORMS}
+    return tuple(sorted(forms - set(files))) if forms & set(files) else ()
 
 
 def prepare(model: bytes) -> bytes:

@@ -27,8 +27,9 @@ from .onnx_torch import OnnxNet
 from .ort import OnnxModel, onnx
 from .parity import compare
 from .progress import progress
+from .runtimes import stacked
 
-__all__ = ["Form", "Quantised", "quantise", "to_tflite"]
+__all__ = ["FORMS", "Form", "Quantised", "quantise", "to_tflite"]
 
 # The float .tflite against the ONNX file; conversions that work keep more than 80 dB of what is not silent.
 _LEAST_FLOAT_DB = 60.0
@@ -50,7 +51,7 @@ class Form:
     """Why operators that the quantiser has an int8 form of are float all the same."""
 
 
-_FORMS = (
+FORMS = (
     Form("int8", "everything that has an int8 form is quantised", ("*",), "its tensors are no numbers"),
     Form(
         "int8-weighted",
@@ -115,7 +116,7 @@ def quantise(
     net = OnnxNet(model)
     planar = onnx_input(onnx.load_from_string(model))[1][1] == 3
     exact = OnnxModel(model)
-    wanted = _columns(exact.run({exact.inputs[0]: probe}) for probe in probes)
+    wanted = stacked(exact.run({exact.inputs[0]: probe}) for probe in probes)
     wanted = [_channel_last(map_, 1) if planar else map_ for map_ in wanted]
     images = [_channel_last(probe, 0) if planar else probe for probe in probes]
     float_file = to_tflite(net, images[0].shape, planar=planar)
@@ -128,7 +129,7 @@ def quantise(
             )
     frames = [_channel_last(frame, 0) if planar else frame for frame in calibration]
     ranges = _ranges(float_file, frames, span)
-    for form in _FORMS:
+    for form in FORMS:
         int8 = _quantised(float_file, ranges, form)
         ready = canonicalise(int8, net.outputs)
         parity = compare(net.outputs, wanted, _answers(ready, net.outputs, images))
@@ -169,10 +170,6 @@ def _channel_last(array: NDArray[Any], batch: int) -> NDArray[Any]:
     return np.ascontiguousarray(np.moveaxis(array, batch + 1, -1))
 
 
-def _columns(rows: Any) -> list[NDArray[Any]]:
-    return [np.stack(column) for column in zip(*rows, strict=True)]
-
-
 def _answers(
     tflite: bytes, outputs: Sequence[str], images: Sequence[NDArray[np.float32]]
 ) -> list[NDArray[Any]]:
@@ -181,7 +178,7 @@ def _answers(
     (name, image), *_ = runner.get_input_details().items()
     details = runner.get_output_details()
     answers = (runner(**{name: _stored(frame, image)}) for frame in images)
-    return _columns([_real(found[key], details[key]) for key in outputs] for found in answers)
+    return stacked([_real(found[key], details[key]) for key in outputs] for found in answers)
 
 
 def _kind(detail: Mapping[str, Any]) -> str:

@@ -50,12 +50,18 @@ AGREEMENT_BINS = {"age": tuple(_AGE), "sex": tuple(_SEX)}
 class Graded:
     """The figures of one task, and what its plots are drawn from: plain JSON values, no image, no file name.
 
+    A figure that there was nothing to measure on, NaN, is left out of ``metrics``: JSON does not know it.
+
     ``curves["subgroups"]``: by what, then bin, then how many and the figure; the figures are in ``metrics``
     too, as FIGURE_BY_BIN. A bin without an example is left out.
     """
 
     metrics: Metrics
     curves: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        known = {name: value for name, value in self.metrics.items() if np.isfinite(value)}
+        object.__setattr__(self, "metrics", known)
 
 
 def landmarks(
@@ -159,15 +165,15 @@ def detection(
     iou = overlap[agreed]
     figures = {
         "faces": float(len(iou)),
-        "recall_50": float((iou >= 0.5).mean()),
-        "recall_70": float((iou >= 0.7).mean()),
+        "recall_50": _mean(iou >= 0.5),
+        "recall_70": _mean(iou >= 0.7),
         "mean_iou": _mean(iou[iou >= 0.5]),
         "recall_50_any_teacher": float((overlap >= 0.5).mean()),
         "faces_any_teacher": float(len(overlap)),
         "ap": precision.ap,
         "ap_50": precision.ap_50,
         "face_free_images": float(free),
-        "false_positives_per_image": false / max(free, 1),
+        "false_positives_per_image": false / free if free else float("nan"),
     }
     curves = {
         "precision_recall": {
@@ -218,8 +224,8 @@ def _with_subgroups(
     told: dict[str, dict[str, dict[str, float]]] = dict(graded.curves.get("subgroups", {}))
     for by, bins in groups.items():
         for name, rows in bins.items():
-            if rows.any():
-                flat[f"{figure}_{by}_{name}"] = value = of(rows)
+            if rows.any() and np.isfinite(value := of(rows)):
+                flat[f"{figure}_{by}_{name}"] = value
                 told.setdefault(by, {})[name] = {"count": int(rows.sum()), figure: round(value, 5)}
     return Graded(graded.metrics | flat, graded.curves | {"subgroups": told})
 

@@ -101,13 +101,22 @@ class Made:
         mend = "lower student.widths, or raise the gate"
         return (f"gates.bytes: {self.tflite} has {size:,}, at most {most:,} are wanted; {mend}",)
 
-    def parity(self, lessons: Any, frames: int) -> None:
-        """Writes what every runtime says of held-out frames beside what the float network says."""
+    def parity(self, lessons: Any, frames: int, interpreters: Mapping[str, Path]) -> None:
+        """Writes what every runtime says of held-out frames beside what the float network says.
+
+        ``interpreters``: Pythons that have ``"tflite-runtime"`` or ``"tflite-micro"``, by that name.
+        """
         from .artifacts import student_parity
 
         course, bundle = self.course, Bundle.load(self.draft)
         found = student_parity(
-            self._student, bundle, course.data, course.labels, frames=frames, lessons=lessons
+            self._student,
+            bundle,
+            course.data,
+            course.labels,
+            frames=frames,
+            interpreters=interpreters,
+            lessons=lessons,
         )
         write_json(self.folder / "parity.json", found.to_dict())
 

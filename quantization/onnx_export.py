@@ -223,10 +223,20 @@ def onnx_input(model: onnx.ModelProto) -> tuple[str, tuple[int, ...]]:
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
         raise ExportError(f"the network has {len(inputs)} inputs: {[v.name for v in inputs]}; one is wanted")
-    shape = tuple(int(d.dim_value) for d in inputs[0].type.tensor_type.shape.dim)
-    if len(shape) != 4 or not all(side > 0 for side in shape):
-        raise ExportError(f"input '{inputs[0].name}' is {list(shape)}: fix it to [1, C, H, W]")
-    return inputs[0].name, shape
+    name, sides = inputs[0].name, inputs[0].type.tensor_type.shape.dim
+    shape = tuple(int(side.dim_value) for side in sides)
+    if len(shape) != 4:
+        raise ExportError(f"input '{name}' is {list(shape)}; an image is wanted, [1, C, H, W]")
+    if not all(side > 0 for side in shape):
+        told = ", ".join(side.dim_param or str(side.dim_value or "?") for side in sides)
+        axes = "1HWC" if shape[3] in (1, 3) else "1CHW"
+        wanted = ",".join(str(n) if n > 0 else axis for n, axis in zip(shape, axes, strict=True))
+        raise ExportError(
+            f"input '{name}' is [{told}]; it must have one size. With the network's own height and width: "
+            "python -m onnxruntime.tools.make_dynamic_shape_fixed "
+            f"--input_name {name} --input_shape {wanted} in.onnx out.onnx"
+        )
+    return name, shape
 
 
 def _nchw(frame: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,8 +2,8 @@
 
 Two kinds of gates. Signal over noise per output catches a broken conversion, a swapped output or a ruined
 tensor, wherever it runs. The task's own figures, int8 against fp32 as ``evaluate`` wrote them, are held to
-what int8 may cost: landmarks 0.05 points of NME, parsing 0.5 points of mean F1 and 2 of any class,
-expression 0.5 points of accuracy.
+what int8 may cost: detection 1 point of recall, landmarks 0.05 points of NME, parsing 0.5 points of mean
+F1 and 2 of any class, expression 0.5 points of accuracy.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class MetricLimit:
 
 
 METRIC_LIMITS = (
+    MetricLimit("detection recall", "detection", "recall_50", higher_is_better=True, limit=0.01),
     MetricLimit("landmarks NME", "landmarks", "nme", higher_is_better=False, limit=0.0005),
     MetricLimit("parsing mean F1", "parsing", "mean_f1", higher_is_better=True, limit=0.005),
     MetricLimit("parsing class F1", "parsing", "f1_*", higher_is_better=True, limit=0.02),
@@ -241,7 +242,11 @@ def compare(names: Sequence[str], reference: Maps, other: Maps) -> tuple[OutputP
 
 
 def metric_gates(task: str, figures: Mapping[str, Mapping[str, float]]) -> tuple[Gate, ...]:
-    """Hold ``figures["int8"]`` against ``figures["fp32"]``; empty when either is missing."""
+    """Hold ``figures["int8"]`` against ``figures["fp32"]``; empty when either is missing.
+
+    Of the figures of a ``*`` those that fp32 lacks, or has NaN for, have no gate: a class that neither the
+    truth nor the float network names. Every other figure must be there and be a number on both sides.
+    """
     if not {"int8", "fp32"} <= figures.keys():
         return ()
     int8, fp32 = figures["int8"], figures["fp32"]
@@ -250,9 +255,9 @@ def metric_gates(task: str, figures: Mapping[str, Mapping[str, float]]) -> tuple
         if limit.task != task:
             continue
         stem = limit.figure.rstrip("*")
-        chosen = [k for k in fp32 if (k.startswith(stem) if limit.figure.endswith("*") else k == stem)]
-        for figure in chosen:
-            loss = fp32[figure] - int8.get(figure, np.nan)
+        several = [k for k, value in fp32.items() if k.startswith(stem) and not np.isnan(value)]
+        for figure in several if limit.figure.endswith("*") else [stem]:
+            loss = fp32.get(figure, np.nan) - int8.get(figure, np.nan)
             loss = loss if limit.higher_is_better else -loss
             name = limit.name + figure.removeprefix(stem).join((" ", "")).rstrip()
             gates.append(Gate(f"{name}: lost to int8", float(loss), limit.limit, bool(loss <= limit.limit)))

@@ -9,10 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import subprocess
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib import metadata
 from pathlib import Path
 
 from edgeface import Bundle
@@ -21,12 +19,12 @@ from . import trade_plots
 from .measured import KINDS, Measured, Sources, measured
 from .page import figure, fold, page, table
 from .plots import Plot
+from .provenance import commit, versions
 from .student_plots import HEADLINES, NOTES, student_plots
 from .verdicts import verdicts
 
 __all__ = ["Sources", "write_report"]
 
-_HERE = Path(__file__).parent
 _TITLES = {
     "detection": "Detection",
     "landmarks": "Landmarks",
@@ -62,14 +60,15 @@ def _overview(sources: Sources, bundle: Bundle, out: Path) -> str:
         ("file", "bytes", "SHA-256"),
         *((a.name, f"{a.size:,}", a.sha256[:16]) for a in bundle.artifacts),
     ]
-    versions = [("package", "version"), *((p, _version(p)) for p in _PACKAGES)]
+    packages = [("package", "version"), *versions(_PACKAGES).items()]
+    made_at = f"commit {told}" if (told := commit()) else "an unknown commit"
     where = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     return (
         f'<p class="soft">Bundle {escape(bundle.name)} {escape(bundle.version)} ({bundle.digest[:16]}); '
-        f"{escape(bundle.licence)}. Reported at {escape(_commit())}, {escape(where)}.</p>"
+        f"{escape(bundle.licence)}. Reported at {escape(made_at)}, {escape(where)}.</p>"
         f'<div class="plots">{"".join(figure(plot, out) for plot in _frontiers(sources.benchmarks))}</div>'
         + table("Sizes", sizes)
-        + fold("Package versions", table("Package versions", versions))
+        + fold("Package versions", table("Package versions", packages))
     )
 
 
@@ -150,21 +149,3 @@ def _provenance(student: Measured, sources: Sources, bundle: Bundle) -> str:
     if task in bundle.models and bundle.card(task):
         parts.append(fold("Model card in the bundle", f"<pre>{escape(bundle.card(task))}</pre>"))
     return "<h3>Where it comes from</h3>" + "".join(parts)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _commit() -> str:
-    """The checkout's commit, as far as there is one."""
-    try:
-        told = subprocess.run(
-            ("git", "describe", "--always", "--dirty"), cwd=_HERE, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "an unknown commit"
-    return f"commit {told.stdout.strip()}"

@@ -24,7 +24,7 @@ from .calibrate import INPUT_SCALE
 from .convert import ExportError, module_outputs
 from .ort import OnnxModel
 
-__all__ = ["Frames", "Maps", "by_interpreter", "by_litert", "by_onnxruntime", "by_torch"]
+__all__ = ["Frames", "Maps", "by_interpreter", "by_litert", "by_onnxruntime", "by_torch", "stacked"]
 
 Frames = Sequence[NDArray[np.int8]]
 Maps = list[NDArray[np.float32]]
@@ -35,7 +35,7 @@ _SECONDS_PER_FRAME = 30  # tflite-micro's reference kernels on the largest stude
 def by_torch(network: nn.Module, frames: Frames) -> Maps:
     """The float network itself."""
     network = network.eval()
-    return _stacked(
+    return stacked(
         [o.permute(0, 2, 3, 1).numpy()[0] for o in module_outputs(network, torch.from_numpy(_image(frame)))]
         for frame in frames
     )
@@ -49,7 +49,7 @@ def by_onnxruntime(model: bytes, frames: Frames) -> Maps:
     """
     opened = OnnxModel(model)
     name = opened.inputs[0]
-    return _stacked(
+    return stacked(
         [o.transpose(0, 2, 3, 1)[0] for o in opened.run({name: _image(frame)})] for frame in frames
     )
 
@@ -66,7 +66,7 @@ def by_litert(tflite: bytes, outputs: Sequence[OutputSpec], frames: Frames) -> M
         interpreter.invoke()
         return [interpreter.get_tensor(place)[0] for place in places]
 
-    return _real(_stacked(run(frame) for frame in frames), outputs)
+    return _real(stacked(run(frame) for frame in frames), outputs)
 
 
 def by_interpreter(
@@ -114,7 +114,8 @@ def _image(frame: NDArray[np.int8]) -> NDArray[np.float32]:
     return np.ascontiguousarray(frame.transpose(0, 3, 1, 2), np.float32) * np.float32(INPUT_SCALE)
 
 
-def _stacked(rows: Any) -> list[NDArray[Any]]:
+def stacked(rows: Any) -> list[NDArray[Any]]:
+    """Rows of one array per output as one array [N, ...] per output."""
     return [np.stack(column) for column in zip(*rows, strict=True)]
 
 

@@ -10,7 +10,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Workplace:
     """Gives what a training of that name and that many steps reports to."""
     device: str = "auto"
     """What trains: one of :data:`quantization.team.DEVICES`."""
+    interpreters: Mapping[str, Path] = field(default_factory=dict)
+    """Pythons that parity asks, too: of ``"tflite-runtime"``, of ``"tflite-micro"``."""
 
     def course(self, path: Path) -> Course:
         """The training of a recipe's file."""
@@ -166,6 +168,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
     borrowed = {} if task in {"detection", "expression"} else {"detector's bundle": place.bundle}
     held_out = {what: path for what, path in course.reads().items() if what.startswith(_GRADING)}
     floor = flat(recipe, "deploy.min_sqnr_db")
+    asked = {f"Python of {kind}": str(python) for kind, python in place.interpreters.items()}
     once = functools.cache(student.lessons)  # the data is read once for all steps of this process
 
     def step(name: str, *rest: Any, **more: Any) -> Step:
@@ -190,10 +193,10 @@ def _make(course: Course, place: Workplace) -> list[Step]:
         ),
         step(
             "parity",
-            packages | floor | {"frames": place.frames},
+            packages | floor | {"frames": place.frames} | asked,
             trained | held_out | {"draft": draft},
             {"parity": student.folder / "parity.json"},
-            lambda: student.parity(once(), place.frames),
+            lambda: student.parity(once(), place.frames, place.interpreters),
             gates=lambda: _mended(course, student.differing()) if gates.get("parity", True) else (),
         ),
         step(

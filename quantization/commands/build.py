@@ -33,6 +33,8 @@ __all__ = ["build"]
 @options.threads
 @options.device
 @click.option("--frames", default=64, show_default=True, help="Validation photos that parity looks at.")
+@options.python_tflite_runtime
+@options.python_tflite_micro
 @click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
 def build(
     recipe: Path,
@@ -44,6 +46,8 @@ def build(
     threads: int,
     device: str,
     frames: int,
+    tflite_runtime: Path | None,
+    tflite_micro: Path | None,
     dry_run: bool,
 ) -> None:
     """Make all that RECIPE says: labels, teacher, training, files, checks, figures, a bundle, a page.
@@ -52,7 +56,10 @@ def build(
     landmarks and parsing. Exit code 1 when a gate fails.
     """
     stored = labels or runs / "labels"
-    place = Workplace(data, stored, teachers, runs, bundle, threads, frames, click.echo, watching, device)
+    pythons = options.interpreters(tflite_runtime, tflite_micro)
+    place = Workplace(
+        data, stored, teachers, runs, bundle, threads, frames, click.echo, watching, device, pythons
+    )
     try:
         steps = steps_of(recipe, place)
         if dry_run:

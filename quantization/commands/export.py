@@ -69,9 +69,10 @@ def convert(
     the same.
     """
     from ..convert import ExportError
-    from ..foreign import Pixels, convert_file
+    from ..foreign import Pixels, convert_file, outdated
 
     noisy: tuple[str, ...] = ()
+    older: tuple[str, ...] = ()
     try:
         if source in TASKS or source.endswith(".toml"):
             from ..artifacts import student_artifacts
@@ -84,11 +85,16 @@ def convert(
             files, made = convert_file(Path(source), images, Pixels(mean, std, bgr), frames, least, formats)
             click.echo("\n".join(one.summary() for one in made))
             noisy = tuple(said for one in made for said in one.told_noisy)
+            older = outdated(Path(source).stem, files)
     except (DataSetError, ExportError, OSError, RecipeError) as error:
         raise click.ClickException(str(error)) from error
     for name, content in files.items():
         write_bytes(out / name, content)
         click.echo(f"{out / name}: {len(content):,} bytes")
+    for path in (out / name for name in older):
+        if path.exists():
+            path.unlink()
+            click.echo(f"{path}: removed, an earlier run's form of this network")
     if noisy:
         raise click.ClickException("\n".join(noisy))
 
@@ -169,18 +175,8 @@ def check(context: click.Context, model: Path, as_json: bool) -> None:
     "--unmeasured", is_flag=True, help="Pass what `evaluate` has not measured: signal over noise alone."
 )
 @click.option("--frames", default=64, show_default=True, help="Validation photos per task.")
-@click.option(
-    "--python-tflite-runtime",
-    "tflite_runtime",
-    type=click.Path(exists=True, path_type=Path),
-    help="A Python that has tflite-runtime.",
-)
-@click.option(
-    "--python-tflite-micro",
-    "tflite_micro",
-    type=click.Path(exists=True, path_type=Path),
-    help="A Python that has tflite-micro.",
-)
+@options.python_tflite_runtime
+@options.python_tflite_micro
 @options.file_out(None, "The same as JSON.")
 @click.pass_context
 def parity(
@@ -207,7 +203,6 @@ def parity(
     from ..artifacts import student_parity
     from ..convert import ExportError
 
-    given = {"tflite-runtime": tflite_runtime, "tflite-micro": tflite_micro}
     found = []
     try:
         for student in options.students(students, weights, run):
@@ -221,7 +216,7 @@ def parity(
                     labels,
                     frames=frames,
                     figures=figures.get(student.task, {}),
-                    interpreters={kind: python for kind, python in given.items() if python},
+                    interpreters=options.interpreters(tflite_runtime, tflite_micro),
                 )
             )
             click.echo(found[-1].table())

@@ -31,10 +31,13 @@ __all__ = [
     "engine",
     "file_out",
     "folder_out",
+    "interpreters",
     "labels",
     "metrics_of",
     "model",
     "only_tasks",
+    "python_tflite_micro",
+    "python_tflite_runtime",
     "recipe",
     "run",
     "some_data",
@@ -106,6 +109,24 @@ engine = click.option(
     "--engine", type=click.Choice(ENGINES), default="local", show_default=True, help="Ray: shards alone."
 )
 workers = click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Of Ray.")
+
+
+def _python(kind: str) -> Any:
+    path = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return click.option(
+        f"--python-{kind}", kind.replace("-", "_"), type=path, help=f"A Python that has {kind}."
+    )
+
+
+# Of commands that hold every runtime against PyTorch.
+python_tflite_runtime = _python("tflite-runtime")
+python_tflite_micro = _python("tflite-micro")
+
+
+def interpreters(tflite_runtime: Path | None, tflite_micro: Path | None) -> dict[str, Path]:
+    """The Pythons that were named, by what they have."""
+    given = {"tflite-runtime": tflite_runtime, "tflite-micro": tflite_micro}
+    return {kind: python for kind, python in given.items() if python is not None}
 
 
 def student(name: str, weights: Path | None, run: Path | None) -> Trained:

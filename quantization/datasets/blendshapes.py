@@ -6,36 +6,37 @@
 
 from __future__ import annotations
 
-__all__ = ["BLENDSHAPES"]
+__all__ = ["BLENDSHAPES", "sided"]
 
 
-def _sided(*stems: str) -> list[str]:
+def sided(*stems: str) -> list[str]:
+    """The stems with each side behind them."""
     return [stem + side for stem in stems for side in ("Left", "Right")]
 
 
 BLENDSHAPES = (
     "_neutral",
-    *_sided("browDown"),
+    *sided("browDown"),
     "browInnerUp",
-    *_sided("browOuterUp"),
+    *sided("browOuterUp"),
     "cheekPuff",
-    *_sided("cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint"),
-    *_sided("eyeWide"),
+    *sided("cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint"),
+    *sided("eyeWide"),
     "jawForward",
     "jawLeft",
     "jawOpen",
     "jawRight",
     "mouthClose",
-    *_sided("mouthDimple", "mouthFrown"),
+    *sided("mouthDimple", "mouthFrown"),
     "mouthFunnel",
     "mouthLeft",
-    *_sided("mouthLowerDown", "mouthPress"),
+    *sided("mouthLowerDown", "mouthPress"),
     "mouthPucker",
     "mouthRight",
     "mouthRollLower",
     "mouthRollUpper",
     "mouthShrugLower",
     "mouthShrugUpper",
-    *_sided("mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer"),
+    *sided("mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer"),
 )
 """Names of the 52 outputs; left and right are the person's own."""

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from edgeface.labels import IBUG68
 
+from ..datasets.blendshapes import sided
+
 __all__ = ["EXPRESSIONS", "Camera", "Morphable", "Pose", "Shape", "draw_expression", "mirrored_expression"]
 
 Array = NDArray[np.float32]
@@ -21,23 +23,19 @@ _UNSEEN = {  # clear films over the eye, the iris behind the cornea (painted on 
 _PARALLEL = 14  # places along which a point of the jaw slides to the silhouette
 
 
-def _sided(*stems: str) -> list[str]:
-    return [stem + side for stem in stems for side in ("Left", "Right")]
-
-
 EXPRESSIONS: tuple[str, ...] = (
-    *_sided("browDown"),
+    *sided("browDown"),
     "browInnerUp",
-    *_sided("browOuterUp"),
+    *sided("browOuterUp"),
     "cheekPuff",
-    *_sided("cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint"),
-    *_sided("eyeWide"),
+    *sided("cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint"),
+    *sided("eyeWide"),
     *("jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose"),
-    *_sided("mouthDimple", "mouthFrown"),
+    *sided("mouthDimple", "mouthFrown"),
     *("mouthFunnel", "mouthLeft"),
-    *_sided("mouthLowerDown", "mouthPress"),
+    *sided("mouthLowerDown", "mouthPress"),
     *("mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"),
-    *_sided("mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer"),
+    *sided("mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer"),
 )
 """ARKit's coefficients but the tongue's, in MediaPipe's order less ``_neutral``; sides are the person's."""
 

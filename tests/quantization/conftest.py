@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -91,3 +93,18 @@ else:
         from tests.quantization.miniature import Miniature
 
         return Miniature.make(tmp_path_factory.mktemp("miniature"))
+
+    @pytest.fixture(scope="session")
+    def elsewhere(tmp_path_factory):
+        """A Python where LiteRT answers to tflite-runtime's name, behind the old import path."""
+        root = tmp_path_factory.mktemp("elsewhere")
+        package, info = root / "lib/tflite_runtime", root / "lib/tflite_runtime-2.99.dist-info"
+        package.mkdir(parents=True)
+        info.mkdir()
+        (package / "__init__.py").write_text("")
+        (package / "interpreter.py").write_text("from ai_edge_litert.interpreter import Interpreter\n")
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tflite-runtime\nVersion: 2.99\n")
+        script = root / "python"
+        script.write_text(f'#!/bin/sh\nPYTHONPATH="{root}/lib" exec "{sys.executable}" "$@"\n')
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        return script

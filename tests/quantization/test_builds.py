@@ -32,9 +32,20 @@ def ask(miniature, tmp_path):
     """Runs `build` over the miniature, with labels of its own to write into."""
     labels = shutil.copytree(miniature.labels, tmp_path / "labels")
 
-    def run(recipe, teachers=tmp_path):
+    def run(recipe, *more, teachers=tmp_path):
         places = ["--data", miniature.data, "--labels", labels, "--teachers", teachers]
-        words = ["build", recipe, *places, "--runs", tmp_path / "runs", "--threads", "1", "--frames", "2"]
+        words = [
+            "build",
+            recipe,
+            *places,
+            "--runs",
+            tmp_path / "runs",
+            "--threads",
+            "1",
+            "--frames",
+            "2",
+            *more,
+        ]
         with miniature.split():
             return CliRunner().invoke(main, [str(word) for word in words])
 
@@ -72,6 +83,15 @@ def test_an_operator_that_no_edge_tpu_takes_fails_the_build(ask, tmp_path, monke
     assert "use ReLU or PRELU" in done.output
     assert "gates.edgetpu = false" in done.output
     assert not (tmp_path / "runs/built/odd/check.json").exists()
+
+
+def test_parity_asks_a_runtime_of_another_python_too(ask, elsewhere, tmp_path):
+    recipe = tiny.write(tmp_path / "recipes", tiny=tiny.EXPRESSION)
+    done = ask(recipe, "--python-tflite-runtime", elsewhere)
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "runs/built/tiny/parity.json").read_text())["runtimes"]
+    assert found["tflite-runtime 2.99"] == found["litert int8"]
+    assert "parity tiny: up to date" not in ask(recipe, "--dry-run").output  # not what was asked for then
 
 
 def test_a_student_for_cpus_alone_says_so_in_its_recipe(ask, tmp_path, monkeypatch):

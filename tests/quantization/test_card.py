@@ -42,6 +42,12 @@ def test_a_card_of_an_older_grading_says_nothing_of_sizes(detection):
     assert "shrunk" not in card.partition("## Measured")[2]
 
 
+def test_false_faces_without_a_picture_to_find_them_on_are_a_dash(detection):
+    card = detection(int8={"recall_50": 0.9653, "face_free_images": 0.0})
+    assert re.search(r"\| false faces per face-free picture +\| - +\|", card)
+    assert re.search(r"\| face-free pictures +\| 0 +\|", card)
+
+
 def test_sizes_reach_the_manifest_as_shares_do():
     """What `build` copies there is every headline that is no count."""
     units = {key: unit for key, _, unit in HEADLINES["detection"]}

@@ -21,6 +21,7 @@ from quantization.__main__ import main
 from quantization.shared_norm import SharedNorm, share_norms
 from quantization.team import ALONE, Team
 from quantization.training import Schedule
+from tests.quantization import tiny
 
 pytestmark = pytest.mark.workshop
 
@@ -121,16 +122,16 @@ class _Tuple(nn.Module):
 class Bench:
     """A recipe, its data, and torchrun."""
 
-    def __init__(self, root, miniature, repository):
-        self.root, self.miniature, self.repository = root, miniature, repository
+    def __init__(self, root, miniature, repository, command="distill", recipe=RECIPE):
+        self.root, self.miniature, self.repository, self.command = root, miniature, repository, command
         self.recipe = root / "tiny.toml"
-        self.recipe.write_text(RECIPE)
+        self.recipe.write_text(recipe)
         (root / "command.py").write_text(COMMAND)
 
     def arguments(self, run):
         places = ["--data", self.miniature.data, "--labels", self.miniature.labels, "--teachers", self.root]
         more = ["--threads", "1", "--run", self.root / run]
-        return ["distill", str(self.recipe), *map(str, [*places, *more])]
+        return [self.command, str(self.recipe), *map(str, [*places, *more])]
 
     def alone(self, run):
         with self.miniature.split():
@@ -184,6 +185,17 @@ def test_two_processes_have_the_loss_curve_of_one(bench):
     for a, b in zip(one, two, strict=True):
         for term in ("shape", "visibility", "presence"):
             assert b[term] == pytest.approx(a[term], rel=0.03), (term, a, b)
+
+
+def test_two_processes_teach_a_teacher_as_one_does(miniature, repository, tmp_path):
+    bench = Bench(tmp_path, miniature, repository, "teach", tiny.EXPRESSION_TEACHER)
+    bench.alone("one")
+    bench.together("two")
+    (one,), (two,) = bench.log("one"), bench.log("two")
+    assert one["step"] == two["step"] == 4
+    assert two["loss"] == pytest.approx(one["loss"], rel=0.03)
+    told = json.loads((tmp_path / "two/provenance.json").read_text())
+    assert told["processes"] == 2
 
 
 def test_the_leader_alone_writes_and_speaks(bench):

@@ -202,7 +202,7 @@ def test_parsing_is_counted_in_the_pixels_of_the_photo(grader, oracle, miniature
     found = grader.grade("parsing")
     present = [CELEBAMASK19.names[i] for i in np.unique(truth)]
     assert [found[f"f1_{n}"] for n in present] == [1.0] * len(present)
-    assert np.isnan(found["f1_hat"])
+    assert not {"f1_hat", "iou_hat"} & found.keys()  # neither in the photo nor named: no number
     left = BBox(-0.5, -0.5, width // 2, height)
     oracle.knows(rgb, Face(whole, parsing=ParsingMap(truth[:, : width // 2], left)))
     half = grader.grade("parsing")
@@ -247,6 +247,19 @@ def test_detection_recall_and_false_positives(grader, oracle, lfpw_faces, monkey
     oracle.otherwise = (Face(BBox(0, 0, 9, 9)),)
     noisy = grader.grade("detection")
     assert (noisy["recall_50"], noisy["false_positives_per_image"]) == (1, 1)
+
+
+def test_false_faces_on_no_picture_are_no_number_in_the_file_either(
+    grader, lfpw_faces, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(evaluate, "_LEAST_WIDTH", 10_000)  # no piece of a photo is so wide
+    graded = grader.measure("detection")
+    assert graded.metrics["face_free_images"] == 0
+    assert "false_positives_per_image" not in graded.metrics
+    record(tmp_path / "metrics.json", "detection", "int8", graded.metrics)
+    record(tmp_path / "curves.json", "detection", "int8", graded.curves)
+    for name in ("metrics.json", "curves.json"):
+        json.loads((tmp_path / name).read_text(), parse_constant=pytest.fail)  # NaN is no JSON
 
 
 def test_recall_by_size_is_that_of_the_faces_shrunk(grader, oracle, lfpw_faces, monkeypatch):

@@ -13,7 +13,7 @@ from edgeface import read_image
 from quantization.__main__ import main
 from quantization.convert import ExportError
 from quantization.edgetpu import check
-from quantization.foreign import Pixels, convert_tflite, image_frames
+from quantization.foreign import Pixels, convert_tflite, image_frames, outdated
 from quantization.ort import OnnxModel, onnx
 from tests.quantization.foreign_nets import Branches, Odd, as_onnx, smooth_frames
 
@@ -167,6 +167,21 @@ def test_the_command_writes_it_and_check_reads_it(odd, command, tmp_path):
     told = CliRunner().invoke(main, ["check", str(tmp_path / "out/odd.int8.tflite")])
     assert told.exit_code == 1
     assert "operator GELU is newer" in told.output
+
+
+def test_another_form_takes_the_place_of_the_earlier_one(odd, command, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("odd.int8-weighted.tflite", "odd.int8-dynamic.tflite", "other.int8-dynamic.tflite"):
+        (out / name).write_bytes(b"of an earlier run")
+    done = command(odd, "--to", "tflite")
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in out.iterdir()) == ["odd.int8.tflite", "other.int8-dynamic.tflite"]
+    assert f"{out / 'odd.int8-weighted.tflite'}: removed" in done.output
+
+
+def test_where_no_tflite_is_made_the_earlier_one_stays():
+    assert outdated("odd", ["odd.int8-u8s8.onnx"]) == ()
 
 
 def test_an_operator_that_has_no_counterpart_is_named_before_anything_long_begins(odd, command, tmp_path):

@@ -186,6 +186,7 @@ def test_invalid_boxes_are_neither_asked_for_nor_wrong_to_find():
     free = detection_row(Oracle(hit), Oracle(hit), empty, RGB)
     good = FIGURES["detection"]([row]).metrics
     assert (good["faces"], good["recall_50"], good["face_free_images"]) == (1, 1, 0)
+    assert "false_positives_per_image" not in good  # on no picture it is no 0
     assert good["ap"] == pytest.approx(1)
     worse = FIGURES["detection"]([row, free]).metrics
     assert (worse["face_free_images"], worse["false_positives_per_image"]) == (1, 1)

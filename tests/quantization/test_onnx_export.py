@@ -350,6 +350,25 @@ def test_an_old_file_is_brought_up_to_date(teacher, teacher_frames):
         prepare(b"TFL3")
 
 
+@pytest.mark.parametrize(
+    ("sides", "told", "wanted"),
+    [
+        ((1, 3, "height", "width"), "[1, 3, height, width]", "1,3,H,W"),
+        (("batch", 3, None, 16), "[batch, 3, ?, 16]", "1,3,H,16"),
+        ((1, "height", "width", 3), "[1, height, width, 3]", "1,H,W,3"),
+    ],
+)
+def test_a_free_height_or_width_is_told_with_the_command_that_fixes_it(sides, told, wanted):
+    make = onnx.helper.make_tensor_value_info
+    image = make("image", onnx.TensorProto.FLOAT, sides)
+    graph = onnx.helper.make_graph([], "free", [image], [])
+    with pytest.raises(ExportError) as refused:
+        onnx_input(onnx.helper.make_model(graph))
+    assert told in str(refused.value)
+    command = "python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name image --input_shape"
+    assert f"{command} {wanted} in.onnx out.onnx" in str(refused.value)
+
+
 def test_images_become_what_the_network_takes(teacher, tmp_path):
     red = np.zeros((20, 30, 3), np.uint8)
     red[..., 0] = 200

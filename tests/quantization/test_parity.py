@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import re
-import stat
 import sys
 from pathlib import Path
 
@@ -128,6 +127,7 @@ FP32 = {
 @pytest.mark.parametrize(
     ("task", "figure", "kept", "lost", "name"),
     [
+        ("detection", "recall_50", 0.9601, 0.9599, "detection recall"),
         ("landmarks", "nme", 0.04049, 0.04051, "landmarks NME"),
         ("parsing", "mean_f1", 0.7451, 0.7449, "parsing mean F1"),
         ("parsing", "f1_necklace", 0.1801, 0.1799, "parsing class F1 necklace"),
@@ -149,24 +149,34 @@ def test_a_gain_or_a_figure_without_a_limit_fails_nothing_and_a_missing_one_does
     assert all(gate.passed for gate in metric_gates("landmarks", {"fp32": FP32["landmarks"], "int8": better}))
     assert not metric_gates("expression", {"fp32": FP32["expression"], "int8": {}})[0].passed
     assert metric_gates("landmarks", {"int8": FP32["landmarks"]}) == ()
-    assert metric_gates("detection", {"fp32": FP32["detection"], "int8": {}}) == ()
-    assert {limit.task for limit in METRIC_LIMITS} == {"landmarks", "parsing", "expression"}
+    assert not metric_gates("detection", {"fp32": {}, "int8": {}})[0].passed
+    assert {limit.task for limit in METRIC_LIMITS} == {"detection", "landmarks", "parsing", "expression"}
 
 
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    """A Python with something that answers to tflite-runtime's name: LiteRT, behind the old import path."""
-    root = tmp_path_factory.mktemp("elsewhere")
-    package, info = root / "lib/tflite_runtime", root / "lib/tflite_runtime-2.99.dist-info"
-    package.mkdir(parents=True)
-    info.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "interpreter.py").write_text("from ai_edge_litert.interpreter import Interpreter\n")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tflite-runtime\nVersion: 2.99\n")
-    script = root / "python"
-    script.write_text(f'#!/bin/sh\nPYTHONPATH="{root}/lib" exec "{sys.executable}" "$@"\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return script
+@pytest.mark.parametrize("unnamed", [{"f1_necklace": np.nan}, {}])
+def test_a_class_that_neither_truth_nor_network_names_has_no_gate(unnamed):
+    both = {"mean_f1": 0.75, "f1_hair": 0.9} | unnamed
+    gates = metric_gates("parsing", {"fp32": both, "int8": both})
+    assert [gate.name for gate in gates] == [
+        "parsing mean F1: lost to int8",
+        "parsing class F1 hair: lost to int8",
+    ]
+    assert all(gate.passed for gate in gates)
+    lost = metric_gates("parsing", {"fp32": FP32["parsing"], "int8": both})
+    assert [gate.name for gate in lost if not gate.passed] == ["parsing class F1 necklace: lost to int8"]
+
+
+def test_a_figure_that_is_always_there_is_held_as_a_number():
+    nothing = {"mean_f1": np.nan}
+    assert [gate.passed for gate in metric_gates("parsing", {"fp32": nothing, "int8": nothing})] == [False]
+
+
+def test_the_committed_figures_of_every_student_pass(repository):
+    committed = json.loads((repository / "quantization/results/metrics.json").read_text())
+    for task, figures in committed.items():
+        gates = metric_gates(task, figures)
+        assert gates, task
+        assert [str(gate) for gate in gates if not gate.passed] == []
 
 
 def test_a_runtime_of_another_python_is_spoken_to_through_files(elsewhere, bundle, stored):

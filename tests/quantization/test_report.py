@@ -255,6 +255,26 @@ def test_a_page_of_what_was_never_compared_says_nothing_of_it(sources, tmp_path)
     assert "comparisons" not in plain(path.read_text())
 
 
+def test_figures_that_nothing_was_there_to_measure_on_are_left_out(sources, tmp_path):
+    """No face-free picture; a class that neither the truth nor one of the two networks names."""
+    results = tmp_path / "results"
+    precision = metrics.average_precision([np.ones((1, 4))], [(np.ones((1, 4)), np.ones(1))])
+    one = np.ones(1)
+    for kind, unnamed in (("int8", 0), ("fp32", 5)):
+        found = graded.detection(one, one > 0, 90 * one, precision, 0, 0)
+        matrix = np.diag([90, 50, 0])
+        matrix[0, 2] = unnamed
+        seen = graded.parsing([matrix], ["background", "skin", "hat"], [120], 0)
+        assert ("f1_hat" in seen.metrics) == (unnamed > 0)
+        for task, measured in (("detection", found), ("parsing", seen)):
+            record(results / "metrics.json", task, kind, measured.metrics)
+            record(results / "curves.json", task, kind, measured.curves)
+    page = Page(write_report(replace(sources, results=results), tmp_path / "out").read_text())
+    assert "face free images" in page.text
+    assert "false faces a picture" not in page.text
+    assert re.search(r"hat\s+-\s+0\.0 %", page.text)
+
+
 def test_provenance(page):
     assert "1f1f1f" in page.text
     assert "<gentle> & slow" in page.text  # the recipe as it is

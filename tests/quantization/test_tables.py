@@ -62,6 +62,11 @@ def test_a_figure_that_an_older_grading_lacks_is_left_out(figures):
     assert len([row for row in rows(text, "detection") if row[-1].endswith("LFPW photos")]) == 4
 
 
+def test_false_faces_on_no_picture_have_no_row(figures):
+    path = figures(false_positives_per_image=None, face_free_images=0.0)
+    assert "false faces" not in rewrite(PLACES, path, TINY, BENCHMARK)
+
+
 def test_terms_tell_every_source_of_every_student_once(figures, tmp_path):
     text = rewrite(PLACES, figures(), TINY, BENCHMARK)
     start = text.index("<!-- table: terms -->")
