@@ -2,7 +2,9 @@
 
 - `roots`: Debian arm64 roots of two releases and aarch64 wheels for them, kept in a cache.
 - `guest`: a command in such a root under a chosen processor (`qemu-aarch64`): results, not speed.
+- `machine`: a whole board that counts its instructions (`qemu-system-aarch64`).
+- `system`: such a board under a real systemd, and what it does there (`scenario`).
 
 Needs Linux on x86-64, the rights of root (a container's are enough), `mmdebstrap`, and a network for what the
-cache lacks. `tests/device` and `benchmarks/arm_instructions` stand on it.
+cache lacks. `tests/device`, `tests/firmware` and `benchmarks/arm_instructions` stand on it.
 """

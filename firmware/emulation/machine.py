@@ -21,7 +21,7 @@ from firmware.emulation.roots import debootstrap, kept
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["boot", "disk", "kernel", "script", "why_no_machine"]
+__all__ = ["boot", "cpio", "disk", "kernel", "script", "why_no_machine"]
 
 _RELEASE = "bookworm"
 _PACKAGES = ("linux-image-arm64", "busybox-static")
@@ -144,10 +144,10 @@ def _initrd(whole: Path) -> bytes:
     files |= {f"{name}.ko": (0o100644, modules[name].read_bytes()) for name in order}
     files["bin/busybox"] = (0o100755, (whole / "bin/busybox").read_bytes())
     files["init"] = (0o100755, _INIT.format(modules=" ".join(order)).encode())
-    return gzip.compress(_cpio(files), compresslevel=1, mtime=0)
+    return gzip.compress(cpio(files), compresslevel=1, mtime=0)
 
 
-def _cpio(files: Mapping[str, tuple[int, bytes]]) -> bytes:
+def cpio(files: Mapping[str, tuple[int, bytes]]) -> bytes:
     """The "newc" format of the kernel's Documentation/driver-api/early-userspace/buffer-format.rst."""
     archive = bytearray()
     entries = [*files.items(), ("TRAILER!!!", (0, b""))]

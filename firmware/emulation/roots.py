@@ -157,14 +157,30 @@ def _complete(root: Path) -> None:
     bundle.write_text("".join(certificate.read_text() for certificate in found))
 
 
-def debootstrap(release: str, folder: Path, packages: Sequence[str], architecture: str = "amd64") -> None:
+def debootstrap(
+    release: str,
+    folder: Path,
+    packages: Sequence[str],
+    architecture: str = "amd64",
+    *,
+    configured: bool = False,
+) -> None:
     """Unpack Debian packages with all they depend on into ``folder``.
+
+    Args:
+        release: of Debian.
+        folder: does not exist yet.
+        packages: their names.
+        architecture: as Debian calls it.
+        configured: also run their scripts, which only this machine's own architecture can, so that `dpkg`
+            works inside.
 
     Raises:
         EmulationError: a package or the network is missing.
     """
+    variant = "minbase" if configured else "extract"
     include = "--include=" + ",".join(packages)
-    _run(["mmdebstrap", "--variant=extract", f"--arch={architecture}", include, release, str(folder)])
+    _run(["mmdebstrap", f"--variant={variant}", f"--arch={architecture}", include, release, str(folder)])
 
 
 def build_wheel(checkout: Path, folder: Path) -> Path:

@@ -30,8 +30,25 @@ _FILES = Path(__file__).with_name("files")
 _UNITS = Path(__file__).parents[1] / "systemd"
 _SCRIPTS = ("postinst", "prerm", "postrm")
 _RUN = ("usr/bin/edgeface", *(f"DEBIAN/{name}" for name in _SCRIPTS))
-# Files that a device never reads: a third of the environment.
-_NEEDLESS = ("tests", "test", "test_data", "include", "_pyinstaller", "f2py", ".gitignore")
+# What a device never reads: compilers for phones' accelerators, WebGPU, numpy's own build, type stubs, and
+# notes of pip's that name this machine's folders.
+_NEEDLESS = (
+    "ai_edge_litert/aot",
+    "ai_edge_litert/libLiteRtWebGpuAccelerator.so",
+    "ai_edge_litert/tools",
+    "ai_edge_litert/vendors",
+    "numpy/distutils",
+    "numpy/f2py",
+    "**/tests",
+    "**/test",
+    "**/test_data",
+    "**/include",
+    "**/_pyinstaller",
+    "**/.gitignore",
+    "**/*.pyi",
+    "*.dist-info/RECORD",
+    "*.dist-info/direct_url.json",
+)
 
 
 def build(checkout: Path, release: str, architecture: str, out: Path) -> Path:
@@ -59,7 +76,11 @@ def build(checkout: Path, release: str, architecture: str, out: Path) -> Path:
         package = out / f"{_NAME}_{version}~{release}_{architecture}.deb"
         # Level 1 of xz is a tenth larger than 6 and takes a fifth of the time.
         command = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", str(tree), str(package)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Without it the archive around the files says when it was made.
+        moment = {"SOURCE_DATE_EPOCH": str(int(_changed(checkout).timestamp()))}
+        done = subprocess.run(
+            command, env={**os.environ, **moment}, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise EmulationError(f"dpkg-deb failed: {done.stderr.strip()}; is dpkg installed?")
         return package
@@ -71,9 +92,9 @@ def _environment(home: Path, wheel: Path, release: str, architecture: str) -> No
     packages = home / f"lib/python{python}/site-packages"
     roots.install(release, packages, [f"{wheel}[{_EXTRAS}]"], ARCHITECTURES[architecture])
     shutil.rmtree(packages / "bin", ignore_errors=True)
-    for name in _NEEDLESS:
-        for path in list(packages.rglob(name)):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+    for pattern in _NEEDLESS:
+        for path in list(packages.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     (home / "bin").mkdir()
     (home / "bin/python3").symlink_to("../../../bin/python3")  # relative, as Debian has it below /usr
     (home / "pyvenv.cfg").write_text(

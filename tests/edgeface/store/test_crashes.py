@@ -95,6 +95,21 @@ def test_every_cut_leaves_the_old_bundle_or_the_new(name: str) -> None:
     assert {installed(store(MemoryStorage(state))) for state in crash_states(before, calls)} == {(final, "")}
 
 
+def test_a_power_cut_leaves_hundreds_of_disks_and_none_broken() -> None:
+    """Every story once more, from its log of writes as it would be carried to another disk."""
+    tried = 0
+    for versions, do, verdicts, allowed, _ in STORIES.values():
+        before = folder(*versions)
+        log = as_lines(recorded(before, do, Health(*verdicts)))
+        found = [
+            installed(store(MemoryStorage(state))) for _, state in all_crash_states(before, from_lines(log))
+        ]
+        assert {trouble for _, trouble in found} == {""}
+        assert {version for version, _ in found} <= allowed
+        tried += len(found)
+    assert tried >= 200
+
+
 def test_a_disk_that_keeps_no_order_breaks_a_store_without_sync() -> None:
     """The enumeration can fail: without one kind of call there are broken states, or lost ones."""
     before = folder("1", "2")
