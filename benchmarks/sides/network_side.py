@@ -72,7 +72,7 @@ def _ncnn(path: str) -> Run:
     network = ncnn.Net()
     network.opt.num_threads = 1
     with tempfile.TemporaryDirectory() as folder:
-        os.symlink(path, f"{folder}/student.onnx")  # noqa: PTH211
+        os.symlink(path, f"{folder}/student.onnx")  # noqa: PTH211 - as in `lines`
         subprocess.run([tool, "student.onnx", "inputshape=[1,3,112,112]"], cwd=folder, check=True)
         network.load_param(f"{folder}/student.ncnn.param")
         network.load_model(f"{folder}/student.ncnn.bin")

@@ -14,10 +14,12 @@ __all__ = [
     "backend_option",
     "bundle_option",
     "max_faces_option",
+    "picture_option",
     "service_bundle_option",
     "strict_option",
     "tasks_option",
     "threads_option",
+    "waits_option",
 ]
 
 _TASKS = ("landmarks", "parsing", "expression")
@@ -46,6 +48,20 @@ def _bundle(callback: Callable[..., Any] | None) -> Callable[[Any], Any]:
 bundle_option = _bundle(_chosen)
 service_bundle_option = _bundle(None)
 """For what confirms that the store's models work, and so needs to know that they are the store's."""
+
+waits_option = click.option(
+    "--wait-for-service",
+    "waits",
+    is_flag=True,
+    help="Keep it on trial until the service that runs it confirms it; after three starts it is left.",
+)
+
+picture_option = click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A photo of this device's camera in which the models must find a face.",
+)
 
 threads_option = click.option(
     "--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads per model."

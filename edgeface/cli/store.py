@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeface.cli.inputs import printable
+from edgeface.cli.options import picture_option, waits_option
 from edgeface.errors import BundleError
 
 if TYPE_CHECKING:
@@ -59,18 +60,8 @@ def _told(command: Callable[..., int]) -> Callable[..., int]:
 @click.option(
     "--allow-older", is_flag=True, help="Take a version that is not newer, or one that failed here before."
 )
-@click.option(
-    "--wait-for-service",
-    "waits",
-    is_flag=True,
-    help="Keep it on trial until the service that runs it confirms it; after three starts it is left.",
-)
-@click.option(
-    "--picture",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="A photo of this device's camera in which the models must find a face.",
-)
+@waits_option
+@picture_option
 @_told
 def _install(bundle: Path, release: Path | None, picture: Path | None, **switches: bool) -> int:
     """Verify a bundle, try it, and run it from now on.

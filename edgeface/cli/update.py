@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeface.cli.inputs import printable
+from edgeface.cli.options import picture_option, waits_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from edgeface.update import Plan, Updates
 
@@ -77,18 +78,8 @@ def _check(source: str | None, as_json: bool) -> int:
 
 
 @update_group.command("apply", epilog=_EXIT_CODES)
-@click.option(
-    "--wait-for-service",
-    "waits",
-    is_flag=True,
-    help="Keep it on trial until the service that runs it confirms it; after three starts it is left.",
-)
-@click.option(
-    "--picture",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="A photo of this device's camera in which the models must find a face.",
-)
+@waits_option
+@picture_option
 @_told
 def _apply(source: str | None, as_json: bool, waits: bool, picture: Path | None) -> int:
     """Fetch and install what there is for this device; what breaks off goes on with the next try."""

@@ -51,7 +51,7 @@ class _Tapped(nn.Sequential):
     taps: tuple[int, ...]
     widths: tuple[int, ...]
 
-    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]  # maps, not one
         maps = []
         for k, stage in enumerate(self):
             x = stage(x)
@@ -111,7 +111,7 @@ class ConvNextB(nn.Sequential):
             stages.append(nn.Sequential(*(_NextBlock(width) for _ in range(depth))))
         super().__init__(nn.Sequential(*stages))
 
-    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]  # maps, not one
         maps = []
         for k, stage in enumerate(self[0]):
             x = stage(x)

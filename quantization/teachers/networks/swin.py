@@ -41,7 +41,7 @@ class SwinB(nn.Sequential):
         # The last norm is stored, but both nets read the maps before it.
         super().__init__(nn.Sequential(*stages), nn.LayerNorm(self.widths[-1]))
 
-    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]  # maps, not one
         maps = []
         for k, stage in enumerate(self[0]):
             x = stage(x)
@@ -72,7 +72,7 @@ class _Patches(nn.Sequential):
     def __init__(self, width: int) -> None:
         super().__init__(nn.Conv2d(3, width, 4, 4), nn.Identity(), nn.LayerNorm(width))
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # no further arguments
         return self[2](self[0](x).permute(0, 2, 3, 1))
 
 
