@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Program", "Side"]
+__all__ = ["PATIENCE", "Program", "Side"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIDES = Path(__file__).with_name("sides")
 # Every way in which a library under either side is told to keep to one thread.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+PATIENCE = 300.0
+"""Seconds for one answer: eleven calls of the slowest peer take a minute on the slowest board."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,20 @@ class Program:
 class Side:
     """A running side. `started_ns` is the monotonic clock just before the process was asked for."""
 
-    def __init__(self, program: Program, frame: NDArray[np.uint8], core: int) -> None:
-        """Start `program` pinned to `core` and hand it `frame`, uint8 [H, W, 3] RGB."""
+    def __init__(
+        self,
+        program: Program,
+        frame: NDArray[np.uint8],
+        core: int,
+        patience: float = PATIENCE,
+        box: Sequence[float] = (),
+    ) -> None:
+        """Start `program` pinned to `core` and show it `frame`, see `show`.
+
+        A side that leaves a request unanswered for `patience` seconds is ended.
+        """
         self.name = program.name
+        self._patience, self._hung = patience, False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child that writes to it
         command = [str(program.interpreter), str(_SIDES / program.script), *program.arguments]
         environment = {**os.environ, **_ONE_THREAD, "PYTHONPATH": str(_ROOT)}
@@ -55,11 +71,11 @@ class Side:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment,
+            start_new_session=True,  # Ctrl-C is for us: what was measured is kept
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - this process has no threads
         )
-        height, width, _ = frame.shape
         try:
-            self.ask({"do": "frame", "height": height, "width": width}, frame.tobytes())
+            self.show(frame, box)
         except BenchmarkError:
             self.close()
             raise
@@ -68,24 +84,54 @@ class Side:
         """Send one request and wait for its answer.
 
         Raises:
-            BenchmarkError: the side died; the message carries the end of what it wrote to stderr.
+            BenchmarkError: the side died, hangs (it is ended then) or says what is no answer; the message
+                names it and carries the end of what it wrote to stderr.
         """
         stdin, stdout = self._child.stdin, self._child.stdout
         if stdin is None or stdout is None:
             raise BenchmarkError(f"{self.name}: started without pipes")
+        # Ended from outside, because a side that hangs may block the writing of a frame too.
+        watch = threading.Timer(self._patience, self._give_up)
+        watch.start()
         try:
             stdin.write(json.dumps(request).encode() + b"\n" + payload)
             stdin.flush()
             line = stdout.readline()
         except BrokenPipeError:
             line = b""
+        finally:
+            watch.cancel()
+            watch.join()  # the next side is started by a process without threads
         if not line:
-            self._child.wait()
-            self._errors.seek(0)
-            last = self._errors.read().decode(errors="replace").strip()[-1500:]
-            raise BenchmarkError(f"{self.name} ended with code {self._child.returncode}:\n{last}")
-        answer: dict[str, Any] = json.loads(line)
+            raise BenchmarkError(self._fate())
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise BenchmarkError(f"{self.name} answered {line[:200]!r}, which is no JSON") from error
         return answer
+
+    def _give_up(self) -> None:
+        self._hung = True
+        self._child.kill()
+
+    def _fate(self) -> str:
+        code = self._child.wait()
+        self._errors.seek(0)
+        last = self._errors.read().decode(errors="replace").strip()[-1500:]
+        if (
+            self._hung
+        ):  # the reason comes last, as in what a dying side says: that line is what the table shows
+            return f"{last}\n{self.name} gave no answer within {self._patience:g} s and was ended".lstrip()
+        return f"{self.name} ended with code {code}:\n{last}"
+
+    def show(self, frame: NDArray[np.uint8], box: Sequence[float] = ()) -> None:
+        """Hand over what the next calls look at: uint8 [H, W, 3] RGB.
+
+        `box` (x, y, width, height) is that of a face in it, for variants that look for none themselves.
+        """
+        height, width, _ = frame.shape
+        request = {"do": "frame", "height": height, "width": width}
+        self.ask({**request, "box": list(box)} if box else request, frame.tobytes())
 
     def calls(self, variant: str, *, warm_up: int, calls: int) -> dict[str, Any]:
         """Run `variant`; gives `times_ns` of timed calls, `clock_ns` after them, what was `seen`."""

@@ -20,6 +20,15 @@ LEAST_IOU = 0.4
 """Boxes mean different things: a detector's reaches to the hair line, the hull of 68 points to the brows."""
 
 _OUTER_EYES = (36, 45)
+# Others' names of `edgeface.labels.FER8`: human's and face-api's.
+_WORDS = {
+    "happy": "happiness",
+    "surprised": "surprise",
+    "sad": "sadness",
+    "angry": "anger",
+    "disgusted": "disgust",
+    "fearful": "fear",
+}
 
 
 def iou(first: Sequence[float], second: Sequence[float]) -> float:
@@ -78,12 +87,15 @@ class Judged:
     """One variant on all photos, by the photo's number; what it has not found is in none of them.
 
     Attributes:
+        photos: How many with labelled points it was shown.
+        readings: The expression that each face shows, and the one that was told; "" where none was.
         found: Which photos' faces it found.
         nme68: Mean distance of the 68 points over that of the outer eye corners, percent.
         nme5: The same of five points, in which peers that know no 68 can be compared.
     """
 
     photos: int = 0
+    readings: list[tuple[str, str]] = field(default_factory=list)
     found: set[int] = field(default_factory=set)
     nme68: dict[int, float] = field(default_factory=dict)
     nme5: dict[int, float] = field(default_factory=dict)
@@ -103,7 +115,13 @@ class Judged:
         if five is not None:
             self.nme5[number] = _off(np.asarray(five, np.float64), five_of(truth), eyes)
 
-    def summary(self, everyones: set[int]) -> dict[str, float | int | None]:
+    def read(self, expression: str, scores: dict[str, float], asked: set[str]) -> None:
+        """Judge what was read in a face: the likeliest of the expressions that the labels know."""
+        known = {_WORDS.get(name, name): score for name, score in scores.items()}
+        known = {name: score for name, score in known.items() if name in asked}
+        self.readings.append((expression, max(known, key=lambda name: known[name], default="")))
+
+    def summary(self, everyones: set[int]) -> dict[str, Any]:
         """Recall, and the errors over what it found and over ``everyones``, the faces that all have found.
 
         Who misses the hard faces is flattered by the first; the second is of the same faces for all.
@@ -121,7 +139,24 @@ class Judged:
             "nme5_percent": mean(self.nme5, self.found),
             "nme5_common_percent": mean(self.nme5, everyones),
             "common": len(everyones),
+            **({"expression": _expression(self.readings)} if self.readings else {}),
         }
+
+
+def _expression(readings: list[tuple[str, str]]) -> dict[str, float | int | None]:
+    """How many of those that were told were right, and the mean of that over the expressions."""
+    by_name: dict[str, list[bool]] = {}
+    for shown, told in readings:
+        if told:
+            by_name.setdefault(shown, []).append(shown == told)
+    right = [one for each in by_name.values() for one in each]
+    means = [float(np.mean(each)) for each in by_name.values()]
+    return {
+        "photos": len(readings),
+        "told": len(right),
+        "percent": round(100 * float(np.mean(right)), 2) if right else None,
+        "mean_of_expressions_percent": round(100 * float(np.mean(means)), 2) if right else None,
+    }
 
 
 def _off(points: NDArray[np.float64], truth: NDArray[np.float64], eyes: float) -> float:

@@ -5,105 +5,10 @@ One entry here and one small script in `benchmarks/sides` make a peer.
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 from benchmarks.environments import MEDIAPIPE, NodeEnvironment, PythonEnvironment
+from benchmarks.peers.peer import Brought, Ours, Peer, Variant
 
-__all__ = ["OURS", "PEERS", "Brought", "Ours", "Peer", "Variant"]
-
-
-@dataclass(frozen=True)
-class Ours:
-    """The environment that runs the benchmark: EdgeFace's own."""
-
-    name: str = "edgeface"
-
-    def interpreter(self, _cache: Path) -> Path:
-        """The Python that runs this."""
-        return Path(sys.executable)
-
-
-@dataclass(frozen=True)
-class Brought:
-    """A file or folder that its user has: its licence, its size or its origin keep it out of this repository.
-
-    Attributes:
-        key: Its name for the side.
-        names: What it may be called, in one of the folders of `--files`.
-        how: Where it comes from, in words for who does not have it.
-    """
-
-    key: str
-    names: tuple[str, ...]
-    how: str
-
-    def found(self, folders: list[Path]) -> Path | None:
-        """The first of its names in the first folder that holds one."""
-        there = (folder / name for folder in folders for name in self.names)
-        return next((path.resolve() for path in there if path.exists()), None)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of the table.
-
-    Attributes:
-        name: What the side calls it.
-        title: What the table does.
-        gives: "boxes", "points", "all" (points, and what else it tells of a face) or "network" (the landmark
-            network alone, on a crop): rows that give the same are compared.
-        accuracy_of: The variant whose accuracy this one has; None: its own. A tracker is not shown photos
-            that have nothing to do with each other.
-        licence: Of its weights.
-    """
-
-    name: str
-    title: str
-    gives: str
-    licence: str
-    accuracy_of: str | None = None
-
-
-@dataclass(frozen=True)
-class Peer:
-    """One library.
-
-    Attributes:
-        key: What `--only` calls it.
-        script: In `benchmarks/sides`.
-        environment: What its side runs in.
-        variants: Its rows.
-        brought: What its user must have.
-        runtime: Of a side that runs our network: the distribution that runs it.
-    """
-
-    key: str
-    script: str
-    environment: PythonEnvironment | NodeEnvironment | Ours
-    variants: tuple[Variant, ...]
-    brought: tuple[Brought, ...] = ()
-    runtime: str = ""
-
-    def missing(self, folders: list[Path]) -> list[Brought]:
-        """What is not in these folders."""
-        return [one for one in self.brought if one.found(folders) is None]
-
-    def told(self, cache: Path, folders: list[Path]) -> dict[str, Any]:
-        """What its side is told: where its packages and what was brought are.
-
-        Raises:
-            BenchmarkError: its packages cannot be installed.
-        """
-        told: dict[str, Any] = {}
-        if isinstance(self.environment, NodeEnvironment):
-            told["packages"] = str(self.environment.folder(cache))
-        for one in self.brought:
-            told[one.key] = str(one.found(folders))
-        return told
-
+__all__ = ["OURS", "PEERS"]
 
 _OPENCV = "opencv-python-headless==4.12.0.88"
 _ORT = "onnxruntime==1.23.2"
@@ -134,6 +39,7 @@ PEERS: tuple[Peer, ...] = (
             Variant("edgeface_boxes", "EdgeFace: boxes", "boxes", _OWN),
             Variant("edgeface_landmarks", "EdgeFace: 68 points", "points", _OWN),
             Variant("edgeface_all", "EdgeFace: points, parsing, expression", "all", _OWN),
+            Variant("edgeface_expression", "EdgeFace: expression of a given face", "expression", _OWN),
         ),
     ),
     Peer(
@@ -277,6 +183,39 @@ PEERS: tuple[Peer, ...] = (
         ),
     ),
     Peer(
+        "emotiefflib",
+        "emotiefflib_side.py",
+        PythonEnvironment(
+            "emotiefflib-1.1.1",
+            (_ORT, _OPENCV, "numpy>=2,<2.3", "onnx", "pillow"),
+            alone=("emotiefflib==1.1.1",),
+        ),
+        (
+            Variant(
+                "emotiefflib",
+                "EmotiEffLib 1.1, ONNX: expression of a given face",
+                "expression",
+                "Apache-2.0; taught by AffectNet, non-commercial",
+            ),
+        ),
+        (
+            Brought(
+                "emotiefflib",
+                (
+                    "enet_b0_8_best_vgaf.onnx",
+                    "enet_b0_8_best_afew.onnx",
+                    "enet_b0_8_va_mtl.onnx",
+                    "mobilevit_va_mtl.onnx",
+                    "mbf_va_mtl.onnx",
+                    "enet_b2_8.onnx",
+                    "enet_b2_7.onnx",
+                ),
+                "one of EmotiEffLib's networks, such as enet_b0_8_best_vgaf.onnx, from "
+                "models/affectnet_emotions/onnx of its repository",
+            ),
+        ),
+    ),
+    Peer(
         "litert",
         "network_side.py",
         Ours(),
@@ -310,4 +249,4 @@ PEERS: tuple[Peer, ...] = (
         runtime="ncnn",
     ),
 )
-"""All that have an adapter. EmotiEffLib has none: its task needs photos with labelled expressions."""
+"""All that have an adapter."""

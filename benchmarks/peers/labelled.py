@@ -1,4 +1,4 @@
-"""Labelled photos, as 300-W lays them out: pictures, each with its 68 points in a .pts file beside it."""
+"""Labelled photos: each with its 68 points in a .pts file beside it, as 300-W has it; faces by expression."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 
 import edgeface
 from benchmarks.errors import BenchmarkError
+from edgeface.labels import FER8
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["Labelled", "describe", "read_labelled"]
+__all__ = ["Expressive", "Labelled", "describe", "describe_expressions", "read_expressions", "read_labelled"]
 
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -39,6 +40,36 @@ class Labelled:
         """The upright rectangle around its points: x, y, width, height."""
         low, size = self.points.min(0), np.ptp(self.points, axis=0)
         return [*low.tolist(), *size.tolist()]
+
+
+@dataclass(frozen=True)
+class Expressive:
+    """A photo's file, and which of `edgeface.labels.FER8` its face shows."""
+
+    path: Path
+    expression: str
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """Its pixels, uint8 [H, W, 3]."""
+        return edgeface.read_image(self.path).rgb
+
+
+def read_expressions(folder: Path) -> list[Expressive]:
+    """The photos of a folder with one folder for each expression, called as `edgeface.labels.FER8` does.
+
+    Raises:
+        BenchmarkError: there are none.
+    """
+    found = [
+        Expressive(path, name)
+        for name in FER8.names
+        for path in sorted((folder / name).glob("*"))
+        if path.suffix.lower() in _PICTURES
+    ]
+    if not found:
+        raise BenchmarkError(f"{folder}: holds no photo in folders called {', '.join(FER8.names)}")
+    return found
 
 
 def read_labelled(folder: Path, split: Path | None, part: str) -> list[Labelled]:
@@ -70,6 +101,19 @@ def describe(labelled: list[Labelled]) -> dict[str, Any]:
     for one in labelled:
         found.update(one.path.name.encode() + one.points.tobytes())
     return {"photos": len(labelled), "sha256": found.hexdigest()}
+
+
+def describe_expressions(expressive: list[Expressive]) -> dict[str, Any]:
+    """How many photos of each expression, and a digest of their names and files."""
+    found = hashlib.sha256()
+    for one in expressive:
+        found.update(f"{one.expression}/{one.path.name}".encode() + one.path.read_bytes())
+    names = [one.expression for one in expressive]
+    return {
+        "photos": len(expressive),
+        "expressions": {name: names.count(name) for name in dict.fromkeys(names)},
+        "sha256": found.hexdigest(),
+    }
 
 
 def _points(path: Path) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from benchmarks import samples
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmarks.peers.catalogue import Peer, Variant
+    from benchmarks.peers.peer import Peer, Variant
     from benchmarks.peers.rounds import Measured
 
 __all__ = ["SCHEMA", "report", "table"]
@@ -24,6 +24,7 @@ _OURS = {
     "points": "edgeface_landmarks",
     "all": "edgeface_all",
     "network": "litert_tflite",
+    "expression": "edgeface_expression",
 }
 _NOISY = 0.2  # interquartile range over the median
 
@@ -59,6 +60,7 @@ def report(
         "machine": machine,
         "conditions": conditions,
         "software": measured.software,
+        "interrupted": measured.interrupted,
         "flags": ["noisy"] if noisy else [],
         "not_here": dict(not_here),
         "variants": {
@@ -126,7 +128,7 @@ def _ratios(
 
 def table(result: dict[str, Any]) -> str:
     """Markdown. A row without an accuracy shows no speed."""
-    frames = list(result["conditions"]["frames"])
+    frames, read = list(result["conditions"]["frames"]), "expressions" in result["conditions"]
     head = [
         "what",
         "gives",
@@ -137,12 +139,13 @@ def table(result: dict[str, Any]) -> str:
         "faces found, %",
         "NME 68, %",
         "NME 5, %",
+        *(["expression, % (mean of each)"] if read else []),
         "weights",
     ]
     lines = [_line(head), _line(["---", "---", *["---:"] * (len(head) - 3), "---"])]
     groups = list(_OURS)  # what is compared stands together, ours first
     rows = sorted(result["variants"].values(), key=lambda row: groups.index(row["gives"]))
-    lines += [_line(_cells(row, frames)) for row in rows]
+    lines += [_line(_cells(row, frames, read=read)) for row in rows]
     notes = [
         f"- {row['title']}: no result on {frame}: {_first_line(why)}"
         for row in result["variants"].values()
@@ -156,18 +159,28 @@ def table(result: dict[str, Any]) -> str:
     ]
     notes += [f"- {peer}: not here: {how}" for peer, how in result["not_here"].items()]
     data = result["conditions"]["data"]
-    common = next((row["accuracy"]["common"] for row in result["variants"].values() if row["accuracy"]), 0)
+    judged = [row["accuracy"] for row in result["variants"].values() if row["accuracy"]]
+    common = max((accuracy["common"] for accuracy in judged), default=0)
     notes.append(
         f"- accuracy on {data['photos']} labelled photos; both errors over the {common} faces that every row "
         "with points has found, in percent of the distance of the outer eye corners; times are medians; "
         "EdgeFace over it: the ratio on the first frame that both have, with its 95 % interval"
     )
+    if read:
+        notes.append(
+            f"- expression: how many of {result['conditions']['expressions']['photos']} labelled faces were "
+            "read rightly; in brackets the mean over the expressions, where rare ones count as much; of a "
+            "given face the box is told, and finding it is not in the time; who finds faces itself is asked "
+            "about those that EdgeFace finds, and its figure is of those that it finds too"
+        )
+    if result.get("interrupted"):
+        notes.append(f"- interrupted: {result['conditions']['rounds']} rounds were finished")
     if result["flags"]:
         notes.append(f"- flags: {', '.join(result['flags'])}")
     return "\n".join([*lines, "", *notes])
 
 
-def _cells(row: dict[str, Any], frames: list[str]) -> list[str]:
+def _cells(row: dict[str, Any], frames: list[str], *, read: bool) -> list[str]:
     accuracy = row["accuracy"]
     shown = row["latency_ms"] if accuracy is not None else {}
     ratio = next(iter(row["ratio_of_ours"].values()), None) if shown else None
@@ -183,8 +196,17 @@ def _cells(row: dict[str, Any], frames: list[str]) -> list[str]:
             _number(accuracy, name)
             for name in ("recall_percent", "nme68_common_percent", "nme5_common_percent")
         ),
+        *([_expression(accuracy)] if read else []),
         row["weights_licence"],
     ]
+
+
+def _expression(accuracy: dict[str, Any] | None) -> str:
+    told = None if accuracy is None else accuracy.get("expression")
+    if not told or told["percent"] is None:
+        return "-"
+    lost = "" if told["told"] == told["photos"] else f", of {told['told']}"
+    return f"{told['percent']:.2f} ({told['mean_of_expressions_percent']:.2f}){lost}"
 
 
 def _number(accuracy: dict[str, Any] | None, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The sides of one run: timed in turns on the same frames, then asked about the labelled photos.
+"""The sides of one run, timed in turns on the same frames.
 
 Every round shows every frame, and every variant answers it once, in a new random order: one untimed call,
 then a few timed ones. A variant that does not find every face shown has no result on that frame; a side that
@@ -13,27 +13,28 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.peers.accuracy import Judged, best, missed
-from benchmarks.process import Program, Side
+from benchmarks.peers.accuracy import Judged, missed
+from benchmarks.process import PATIENCE, Program, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from benchmarks.peers.catalogue import Peer, Variant
-    from benchmarks.peers.crops import LandmarkCrops
-    from benchmarks.peers.labelled import Labelled
-    from edgeface.analyzer import FaceAnalyzer
+    from benchmarks.peers.peer import Peer, Variant
 
-__all__ = ["CROP", "Measured", "Plan", "Shown", "judge", "measure"]
+__all__ = ["CROP", "FACE", "Measured", "Plan", "Shown", "measure"]
 
 CROP = "crop"
 """The frame of variants that give "network": the first frame's face, cut out."""
 
+FACE = "given face"
+"""The frame of variants that give "expression": the first frame, and where its face is."""
+
+_ALONE = {"network": CROP, "expression": FACE}
 _MOST_APART = 1.0  # pixels of the crop of 112: int8 and float differ by rounding
-_MOST_FACES = 8  # of a labelled photo; one of them is labelled
+_ROUNDING = 1e-3  # of float32 scores
 _PROCESS = "a whole process"
 _MORE_CALLS = 20  # of a process whose memory is looked at
 
@@ -46,12 +47,16 @@ class Shown:
         boxes: Of the faces in it: x, y, width, height; none of a crop.
         offsets: Of a crop, where EdgeFace's points are from their mean, pixels of the crop.
         unit: Pixels of the crop in one unit of the network's answer.
+        box: Of the face that the variants are told of; none where they look for faces themselves.
+        expression: What everybody sees in that face.
     """
 
     rgb: NDArray[np.uint8]
     boxes: tuple[tuple[float, ...], ...]
     offsets: tuple[float, ...] = ()
     unit: float = 1.0
+    box: tuple[float, ...] = ()
+    expression: str = ""
 
     def wrong(self, seen: dict[str, Any]) -> str:
         """What is wrong with an answer, in words; empty when nothing is."""
@@ -63,18 +68,30 @@ class Shown:
             off = sum(abs(theirs * self.unit - ours) for theirs, ours in pairs) / len(self.offsets)
             if not off < _MOST_APART:
                 return f"its points are {off:.1f} px from those of LiteRT"
-        return ""
+        return self._misread(seen["expression"]) if self.expression else ""
+
+    def _misread(self, scores: dict[str, float]) -> str:
+        if not abs(sum(scores.values()) - 1) < _ROUNDING:
+            return f"its scores add up to {sum(scores.values()):.3f}, not to 1"
+        told = max(scores, key=lambda name: scores[name])
+        return "" if told == self.expression else f"sees {told} in a face that shows {self.expression}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured. `core` is the one core that every side is pinned to."""
+    """How much is measured.
+
+    Attributes:
+        core: The one core that every side is pinned to.
+        patience: Seconds that a side has for an answer; one that hangs is ended, and the others go on.
+    """
 
     rounds: int
     calls: int
     cold_rounds: int
     core: int
     seed: int = 0
+    patience: float = PATIENCE
 
 
 @dataclass
@@ -89,6 +106,8 @@ class Measured:
         peak_bytes: variant -> process: of resident memory.
         judged: variant -> what its answers are worth.
         software: peer -> versions.
+        rounds: How many were finished.
+        interrupted: Ctrl-C came; only finished rounds are kept.
     """
 
     latency_ns: dict[str, dict[str, list[list[int]]]] = field(default_factory=dict)
@@ -98,11 +117,20 @@ class Measured:
     peak_bytes: dict[str, list[int]] = field(default_factory=dict)
     judged: dict[str, Judged] = field(default_factory=dict)
     software: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rounds: int = 0
+    interrupted: bool = False
 
     def fails(self, variant: Variant, frame: str, why: str) -> None:
         """A variant has no result on a frame; what was timed of it is dropped."""
         self.failed.setdefault(variant.name, {})[frame] = why
         self.latency_ns.get(variant.name, {}).pop(frame, None)
+
+    def cut_short(self) -> None:
+        """Keep what all variants have: ratios are of the same rounds."""
+        self.interrupted = True
+        for frames in self.latency_ns.values():
+            for rounds in frames.values():
+                del rounds[self.rounds :]
 
     def runs(self, variant: Variant, frame: str) -> bool:
         """Whether it still has a result on a frame."""
@@ -122,9 +150,34 @@ def measure(
         shown: frame's name -> frame; `CROP` among them.
         plan: how much.
         tell: shows progress.
+
+    Returns:
+        What was measured; after Ctrl-C the finished rounds.
+
+    Raises:
+        KeyboardInterrupt: no round was finished.
     """
     measured = Measured()
     order = random.Random(plan.seed)  # noqa: S311 - an order, not a secret
+    try:
+        _rounds(programs, shown, plan, order=order, tell=tell, measured=measured)
+        _whole_processes(programs, shown, plan, order=order, tell=tell, measured=measured)
+    except KeyboardInterrupt:
+        if not measured.rounds:
+            raise
+        measured.cut_short()
+    return measured
+
+
+def _rounds(
+    programs: dict[Peer, Program],
+    shown: dict[str, Shown],
+    plan: Plan,
+    *,
+    order: random.Random,
+    tell: Callable[[str], None],
+    measured: Measured,
+) -> None:
     with ExitStack() as stack:
         sides = {}
         for peer, program in programs.items():
@@ -139,7 +192,20 @@ def measure(
                 for peer, variant in order.sample(turns, len(turns)):
                     if _sees(variant, name) and measured.runs(variant, name):
                         _turn(sides[peer], (peer, variant), name, frame, calls=plan.calls, measured=measured)
-    # Whole processes of what has a result on its first frame.
+            measured.rounds += 1
+
+
+def _whole_processes(
+    programs: dict[Peer, Program],
+    shown: dict[str, Shown],
+    plan: Plan,
+    *,
+    order: random.Random,
+    tell: Callable[[str], None],
+    measured: Measured,
+) -> None:
+    """Of what has a result on its first frame."""
+    turns = [(peer, variant) for peer in programs for variant in peer.variants]
     first = {variant.name: next(name for name in shown if _sees(variant, name)) for _, variant in turns}
     turns = [turn for turn in turns if first[turn[1].name] in measured.latency_ns.get(turn[1].name, {})]
     for number in range(plan.cold_rounds + 1 if plan.cold_rounds else 0):
@@ -149,50 +215,13 @@ def measure(
             if not measured.runs(variant, _PROCESS):
                 continue
             try:
-                first_ns, peak = _whole_process(programs[peer], variant, name, shown[name], plan.core)
+                first_ns, peak = _whole_process(programs[peer], variant, name, shown[name], plan)
             except BenchmarkError as error:
                 measured.fails(variant, _PROCESS, str(error))
                 continue
             if number:  # the first one fills the disk cache and writes byte code
                 measured.first_result_ns.setdefault(variant.name, []).append(first_ns)
                 measured.peak_bytes.setdefault(variant.name, []).append(peak)
-    return measured
-
-
-def judge(
-    program: Program,
-    variants: Sequence[Variant],
-    labelled: Sequence[Labelled],
-    core: int,
-    cropped: tuple[FaceAnalyzer, LandmarkCrops],
-) -> dict[str, Judged]:
-    """Show a side every labelled photo; of a bare network the crops of the faces that our detector finds.
-
-    Raises:
-        BenchmarkError: it died.
-    """
-    judged = {variant.name: Judged() for variant in variants if variant.accuracy_of is None}
-    analyzer, crops = cropped
-    with Side(program, labelled[0].rgb, core) as side:
-        for number, photo in enumerate(labelled):
-            rgb, crop = photo.rgb, None
-            if variants[0].gives == "network":
-                faces = {tuple(_box(face)): face for face in analyzer.analyze(rgb).faces}
-                mine = best({"each": [{"box": list(box)} for box in faces]}, photo.box)
-                if mine is None:
-                    continue
-                rgb, crop = crops.cut(rgb, faces[tuple(mine["box"])])
-            _show(side, rgb)
-            for variant in variants:
-                if variant.accuracy_of is not None:
-                    continue
-                seen = side.calls(_asked(variant, _MOST_FACES), warm_up=0, calls=1)["seen"]
-                if crop is None:
-                    judged[variant.name].see(number, best(seen, photo.box), photo.points)
-                else:
-                    face = {"points": crops.points(seen["offsets"], crop)}
-                    judged[variant.name].see(number, face, photo.points)
-    return judged
 
 
 def _started(
@@ -201,18 +230,22 @@ def _started(
     """A side with every variant open and warm; None, and the reason noted, when it dies at that."""
     side = None
     try:
-        side = Side(program, next(iter(shown.values())).rgb, plan.core)
+        side = Side(program, next(iter(shown.values())).rgb, plan.core, plan.patience)
         for variant in peer.variants:
             for name, frame in shown.items():
                 if _sees(variant, name):
-                    _show(side, frame.rgb)
-                    side.calls(_asked(variant, len(frame.boxes)), warm_up=10, calls=1)
+                    side.show(frame.rgb, frame.box)
+                    side.calls(variant.asked(len(frame.boxes)), warm_up=10, calls=1)
         measured.software[peer.key] = side.ask({"do": "about"})
     except BenchmarkError as error:
         _all_fail(peer, shown, measured, str(error))
         if side is not None:
             side.close()
         return None
+    except KeyboardInterrupt:
+        if side is not None:
+            side.close()
+        raise
     return side
 
 
@@ -221,8 +254,8 @@ def _turn(
 ) -> None:
     peer, variant = turn
     try:
-        _show(side, frame.rgb)
-        answer = side.calls(_asked(variant, len(frame.boxes)), warm_up=1, calls=calls)
+        side.show(frame.rgb, frame.box)
+        answer = side.calls(variant.asked(len(frame.boxes)), warm_up=1, calls=calls)
     except BenchmarkError as error:
         _all_fail(peer, {name: frame}, measured, str(error))
         return
@@ -243,10 +276,12 @@ def _all_fail(peer: Peer, shown: dict[str, Shown], measured: Measured, why: str)
                 measured.fails(variant, name, why)
 
 
-def _whole_process(program: Program, variant: Variant, name: str, frame: Shown, core: int) -> tuple[int, int]:
+def _whole_process(
+    program: Program, variant: Variant, name: str, frame: Shown, plan: Plan
+) -> tuple[int, int]:
     """Time from process start to the first result, ns; the peak of resident memory after some calls more."""
-    with Side(program, frame.rgb, core) as side:
-        asked = _asked(variant, len(frame.boxes))
+    with Side(program, frame.rgb, plan.core, plan.patience, frame.box) as side:
+        asked = variant.asked(len(frame.boxes))
         first = side.calls(asked, warm_up=0, calls=1)
         wrong = frame.wrong(first["seen"])
         if wrong:
@@ -256,16 +291,4 @@ def _whole_process(program: Program, variant: Variant, name: str, frame: Shown, 
 
 
 def _sees(variant: Variant, frame: str) -> bool:
-    return (variant.gives == "network") == (frame == CROP)
-
-
-def _asked(variant: Variant, faces: int) -> str:
-    return variant.name if variant.gives == "network" else f"{variant.name}@{faces}"
-
-
-def _show(side: Side, rgb: NDArray[np.uint8]) -> None:
-    side.ask({"do": "frame", "height": rgb.shape[0], "width": rgb.shape[1]}, rgb.tobytes())
-
-
-def _box(face: Any) -> list[float]:
-    return [face.bbox.x, face.bbox.y, face.bbox.width, face.bbox.height]
+    return _ALONE.get(variant.gives) == (frame if frame in _ALONE.values() else None)

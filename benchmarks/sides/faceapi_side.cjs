@@ -29,7 +29,8 @@ function witness(found) {
   const each = found.map((face) => {
     const box = (face.detection || face).box;
     const points = face.landmarks ? face.landmarks.positions.map((point) => [point.x, point.y]) : null;
-    return { box: [box.x, box.y, box.width, box.height], five: null, points };
+    const expression = face.expressions ? { ...face.expressions } : null;
+    return { box: [box.x, box.y, box.width, box.height], five: null, points, expression };
   });
   return { faces: each.length, each };
 }

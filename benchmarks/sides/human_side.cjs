@@ -49,7 +49,10 @@ function witness(result) {
   if (result.error) throw new Error(result.error);
   const each = result.face.map((face) => {
     const mesh = face.mesh.length >= 468 ? vertices.map((index) => face.mesh[index].slice(0, 2)) : null;
-    return { box: face.box, five: null, points: null, vertices: mesh };
+    const expression = face.emotion?.length
+      ? Object.fromEntries(face.emotion.map((one) => [one.emotion, one.score]))
+      : null;
+    return { box: face.box, five: null, points: null, vertices: mesh, expression };
   });
   return { faces: each.length, each };
 }

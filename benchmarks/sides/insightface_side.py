@@ -10,8 +10,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import onnxruntime
 from insightface.app import FaceAnalysis
-from lines import serve, software
+from lines import one_thread, serve, software
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,4 +48,5 @@ def _about() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    one_thread(onnxruntime)
     serve(_open, _witness, _about, bgr=True)

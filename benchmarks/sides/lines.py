@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-
-    # A variant takes the frame and gives what came out; a witness puts that into plain JSON for the checks.
-    Variant = Callable[[np.ndarray], Any]
+    # A variant takes the frame, or frame and box, and gives what came out; a witness puts that into plain
+    # JSON for the checks.
+    Variant = Callable[[Any], Any]
     Witness = Callable[[Any], dict[str, Any]]
 
-__all__ = ["memory_bytes", "serve", "software"]
+__all__ = ["memory_bytes", "one_thread", "serve", "software"]
 
 
 def memory_bytes() -> dict[str, int]:
@@ -49,6 +48,22 @@ def software(*distributions: str) -> dict[str, Any]:
     }
 
 
+def one_thread(onnxruntime: Any) -> None:
+    """Give every session that is made from now on one thread: for libraries that cannot be told.
+
+    The core that a side is pinned to does not hold them: onnxruntime makes a thread for each core of the
+    processor and puts it there.
+    """
+    made = onnxruntime.InferenceSession.__init__
+
+    def make(self: Any, model: Any, sess_options: Any = None, *others: Any, **named: Any) -> None:
+        options = onnxruntime.SessionOptions() if sess_options is None else sess_options
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        made(self, model, options, *others, **named)
+
+    onnxruntime.InferenceSession.__init__ = make
+
+
 def serve(
     open_variant: Callable[[str], Variant],
     witness: Witness,
@@ -59,13 +74,13 @@ def serve(
     """Answer requests until stdin ends; an exception ends the process, so that no failed call is timed.
 
     ``bgr``: the side's library wants its pixels in that order, as its cameras give them; turning them costs
-    it nothing.
+    it nothing. A frame with a box comes as both, [H, W, 3] and x, y, width, height.
     """
     requests = sys.stdin.buffer
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # a native library that logs to stdout must not speak into the answers
     variants: dict[str, Variant] = {}
-    frame = None
+    frame: Any = None
     for line in requests:
         request = json.loads(line)
         if request["do"] == "frame":
@@ -76,6 +91,8 @@ def serve(
             frame = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
             if bgr:
                 frame = np.ascontiguousarray(frame[..., ::-1])
+            if "box" in request:
+                frame = frame, request["box"]
             answer: dict[str, Any] = {}
         elif request["do"] == "calls":
             name = request["variant"]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
+import onnxruntime
 import uniface
-from lines import serve, software
+from lines import one_thread, serve, software
 from uniface.constants import PIPNetWeights, SCRFDWeights
 from uniface.landmark import PIPNet
 from uniface.model_store import set_cache_dir
@@ -55,4 +56,5 @@ def _about() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    one_thread(onnxruntime)
     serve(_open, _witness, _about, bgr=True)

@@ -36,7 +36,6 @@ def html(record: dict[str, Any]) -> str:
     flags = "".join(f'<span class="flag">{escape(flag)}</span>' for flag in _flags(record))
     title = f"EdgeFace, {record['scenario']}"
     where = f"{tables.device_line(record)}; {record['created']}"
-    where = f"{tables.device_line(record)}; {record['created']}"
     # A cold start takes a hundred times as long as a call: on one axis nothing would be seen of the calls.
     cases = [case for case in record["cases"] if case["kind"] != "process"]
     starts = [case for case in record["cases"] if case["kind"] == "process"]
@@ -55,6 +54,7 @@ def html(record: dict[str, Any]) -> str:
             + plots.bars([(case["name"], _parts(case)) for case in starts], "milliseconds"),
         ),
         _section("In the course of time", _course_text(record), _course(cases or starts, record["timeline"])),
+        _section("By minute", "Frames per second, and milliseconds of whole calls.", _minutes(record)),
         _section("Conditions", "", _facts(record)),
     ]
     return (
@@ -76,20 +76,24 @@ def _section(title: str, text: str, body: str) -> str:
 
 def _table(record: dict[str, Any]) -> str:
     figures = ("p50", "p90", "p95", "p99", "min", "max")
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("case", "stage", "calls", *figures))
-    rows = []
+    rows = [_row(("case", "stage", "calls", *figures), "th")]
     for case in record["cases"]:
         for stage in tables.stage_order(list(case["stages_ms"])):
             told = case["stages_ms"][stage]
             kind = "bare" if stage.endswith(".run") else "whole" if stage == "total" else ""
-            values = [
-                case["name"],
-                stage,
-                str(told["count"]),
-                *(tables.number(told[name]) for name in figures),
-            ]
-            rows.append(f'<tr class="{kind}">{"".join(f"<td>{escape(value)}</td>" for value in values)}</tr>')
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+            values = (tables.number(told[name]) for name in figures)
+            rows.append(_row((case["name"], stage, str(told["count"]), *values), "td", kind))
+    return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+
+
+def _minutes(record: dict[str, Any]) -> str:
+    rows = [_row(cells, "td" if number else "th") for number, cells in enumerate(tables.minutes(record))]
+    return f'<div class="scroll"><table>{"".join(rows)}</table></div>' if rows else ""
+
+
+def _row(cells: Sequence[str], tag: str, kind: str = "") -> str:
+    filled = "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
+    return f'<tr class="{kind}">{filled}</tr>'
 
 
 def _milliseconds(case: dict[str, Any], stage: str) -> list[float]:
@@ -138,19 +142,9 @@ def _course(cases: Sequence[dict[str, Any]], timeline: Sequence[dict[str, Any]])
 
 
 def _facts(record: dict[str, Any]) -> str:
-    device, conditions = record["device"], record["conditions"]
-    shares: Sequence[tuple[str, float | None]] = (
-        ("taken by other machines of the host", conditions["steal_share"]),
-        ("taken by other processes", conditions["others_share"]),
-    )
-    throttled = conditions["after"]["throttled"]
+    device = record["device"]
     told = [
         *tables.facts(record),
-        *((name, "-" if share is None else f"{100 * share:.1f} %") for name, share in shares),
-        (
-            "throttled",
-            "-" if throttled is None else ", ".join(throttled["now"]) or f"no ({throttled['hex']})",
-        ),
         ("system", f"{device['system']}, Linux {device['kernel']}, {device['architecture']}"),
         ("software", ", ".join(f"{name} {version}" for name, version in record["software"].items())),
         ("models", ", ".join(f"{task} {m['sha256'][:12]}" for task, m in record["models"]["models"].items())),

@@ -1,4 +1,4 @@
-"""Plots as SVG text, by hand: a device has no plotting library, and these need four shapes."""
+"""Plots as SVG text, by hand: a device has no plotting library, and these need five shapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Line", "bars", "cdf", "lines"]
+__all__ = ["Line", "Point", "bars", "cdf", "frontier", "lines"]
 
 # Okabe and Ito's colours, told apart by colour-blind people too.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933")
@@ -28,6 +28,16 @@ class Line:
     right: bool = False
     steps: bool = False
     dots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Something that is the better the smaller ``x`` and ``y`` are; ``marked``: it is ours."""
+
+    name: str
+    x: float
+    y: float
+    marked: bool = False
 
 
 @dataclass(slots=True)
@@ -105,6 +115,45 @@ def cdf(cases: Sequence[tuple[str, Sequence[float]]]) -> str:
         for name, values in cases
     ]
     return _drawn(axes, curves)
+
+
+def frontier(points: Sequence[Point], x_label: str, y_label: str) -> str:
+    """Points with their names; those that no other beats in both are joined by steps. "" for fewer than two.
+
+    Args:
+        points: what is compared; their x is above 0, and its axis logarithmic.
+        x_label: what x is.
+        y_label: what y is.
+    """
+    if len(points) < 2:
+        return ""
+    low, high = min(point.x for point in points), max(point.x for point in points)
+    axes = _Axes(
+        (0.8 * low, 2.5 * high), _range([point.y for point in points]), log_x=True
+    )  # names need room
+    axes.frame((f"{x_label}, logarithmic", y_label, ""))
+    best = sorted((point for point in points if not _beaten(point, points)), key=lambda point: point.x)
+    path = f"M{axes.at_x(best[0].x):.1f} {axes.at_y(best[0].y):.1f}" + "".join(
+        f"H{axes.at_x(point.x):.1f}V{axes.at_y(point.y):.1f}" for point in best[1:]
+    )
+    axes.parts.append(f'<path d="{path}" fill="none" stroke="#999" stroke-width="1.5"/>')
+    taken: list[tuple[float, float, float]] = []
+    for point in sorted(points, key=lambda point: (-point.y, point.x)):
+        x, y = axes.at_x(point.x), axes.at_y(point.y)
+        axes.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{_COLOURS[not point.marked]}"/>')
+        wide, line = 6.5 * len(point.name), y + 4
+        while any(abs(line - there) < 12 and x < end and begin < x + wide for begin, end, there in taken):
+            line += 3
+        taken.append((x, x + wide, line))
+        axes.parts.append(_text(x + 7, line, point.name, "start"))
+    return _svg(axes.parts, _HEIGHT)
+
+
+def _beaten(point: Point, points: Sequence[Point]) -> bool:
+    return any(
+        other.x <= point.x and other.y <= point.y and (other.x, other.y) != (point.x, point.y)
+        for other in points
+    )
 
 
 def bars(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], x_label: str) -> str:

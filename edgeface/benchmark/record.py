@@ -55,7 +55,7 @@ def assemble(
 ) -> dict[str, Any]:
     """Put together what was measured; see ``schema.json``."""
     conditions = run.gauge.conditions()
-    memory = run.gauge.memory()
+    memory = {**run.gauge.memory(), "samples_bytes": sum(case.size for case in run.cases)}
     seconds = round(run.gauge.timeline[-1]["seconds"], 3) if run.gauge.timeline else 0.0
     flags = flags_of(run.cases, run.ran, conditions, run.gauge.timeline, seconds)
     if any(answer["result"] == "unchecked" for answer in answers.values()):

@@ -59,6 +59,11 @@ class Series:
         """Of the calls in which the stage ran."""
         return [value / 1e6 for value in self._stages.get(stage, ()) if value != _ABSENT]
 
+    @property
+    def size(self) -> int:
+        """Bytes that the numbers take in memory."""
+        return sum(len(values) * values.itemsize for values in (self._at, *self._stages.values()))
+
     def seconds(self) -> float:
         """From the beginning of the first call to the end of the last."""
         return (self._at[-1] - self._at[0] + self._stages["total"][0]) / 1e9 if self._at else 0.0

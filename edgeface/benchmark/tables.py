@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from edgeface.benchmark.compare import Compared
 
-__all__ = ["comparison", "device_line", "facts", "markdown", "number", "plain", "stage_order"]
+__all__ = ["comparison", "device_line", "facts", "markdown", "minutes", "number", "plain", "stage_order"]
 
 _FIGURES = ("p50", "p90", "p95", "p99", "min")
 _FLAGS = {
@@ -56,6 +56,8 @@ def plain(record: dict[str, Any]) -> str:
     lines = [device_line(record), ""]
     head = ["case", "stage", "calls", *(f"{figure} ms" for figure in _FIGURES)]
     lines += _aligned([head, *_rows(record)])
+    by_minute = minutes(record)
+    lines += ["", *_aligned(by_minute)] if by_minute else []
     lines += ["", *(f"{name}: {value}" for name, value in facts(record)), *_warnings(record)]
     return "\n".join(lines)
 
@@ -63,12 +65,27 @@ def plain(record: dict[str, Any]) -> str:
 def markdown(record: dict[str, Any]) -> str:
     """The same as a document."""
     head = ["case", "stage", "calls", *(f"{figure} ms" for figure in _FIGURES)]
-    rows = [head, ["---", "---", *["---:"] * (len(head) - 2)], *_rows(record)]
-    table = [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows]
+    table = _table([head, *_rows(record)])
+    by_minute = minutes(record)
+    table += ["", *_table(by_minute)] if by_minute else []
     told = [f"- {name}: {_escaped(value)}" for name, value in facts(record)]
     warned = [f"- **{_escaped(line)}**" for line in _warnings(record)]
     title = f"# EdgeFace, {record['scenario']}: {_escaped(device_line(record))}"
     return "\n".join([title, "", *table, "", *told, *warned, ""])
+
+
+def minutes(record: dict[str, Any]) -> list[list[str]]:
+    """Frames per second and the p90 of each minute, with a head; nothing where there was one minute alone.
+
+    A device that becomes hot is slower at its end than at its beginning.
+    """
+    rows = [
+        [case["name"], str(told["minute"]), str(told["count"]), number(told["fps"]), number(told["p90_ms"])]
+        for case in record["cases"]
+        if len(case["minutes"]) > 1 and case["kind"] != "process"
+        for told in case["minutes"]
+    ]
+    return [["case", "minute", "calls", "fps", "p90 ms"], *rows] if rows else []
 
 
 def comparison(compared: Sequence[Compared], differing: Sequence[str]) -> str:
@@ -112,13 +129,19 @@ def facts(record: dict[str, Any]) -> list[tuple[str, str]]:
     answers = {f"{a['result']} ({a['against']})" for a in record["answers"].values()}
     told.append(("answers", "; ".join(sorted(answers))))
     told.append(("picture", record["picture"]["what"]))
-    told.append(
-        ("memory", f"peak {_mebibytes(memory['peak_bytes'])}, growth {_mebibytes(memory['growth_bytes'])}")
-    )
+    samples = memory.get("samples_bytes")
+    own = "" if samples is None else f" with {_mebibytes(samples)} of samples"
+    grown = _mebibytes(memory["growth_bytes"])
+    told.append(("memory", f"peak {_mebibytes(memory['peak_bytes'])}, growth {grown}{own}"))
     before, after = record["conditions"]["before"], record["conditions"]["after"]
-    told.append(("temperature", f"{number(before['temperature_c'])} to {number(after['temperature_c'])} °C"))
+    heat = before["temperature_c"], after["temperature_c"]
+    told.append(("temperature", "no sensor" if heat == (None, None) else _degrees(*heat)))
     told.append(("clock", f"{_clock(before)} to {_clock(after)} MHz"))
-    told.append(("power", f"{number(after['power_w'])} W ({after['power_source'] or 'no sensor'})"))
+    if after["throttled"] is not None:
+        now = ", ".join(after["throttled"]["now"]) or f"no ({after['throttled']['hex']})"
+        told.append(("throttled", now))
+    told.append(("power", _power(record)))
+    told.append(("taken by others", _others(record["conditions"])))
     told += [(f"{case['name']}", _rate(case)) for case in record["cases"] if case["kind"] != "process"]
     told += [
         (case["name"], f"peak {_mebibytes(max(peaks))} in the largest of {len(peaks)} processes")
@@ -137,6 +160,28 @@ def _rows(record: dict[str, Any]) -> list[list[str]]:
                 [case["name"], stage, str(told["count"]), *(number(told[figure]) for figure in _FIGURES)]
             )
     return rows
+
+
+def _power(record: dict[str, Any]) -> str:
+    """The mean while it was measured: before and after, the device rests."""
+    found = [entry["power_w"] for entry in record["timeline"] if entry["power_w"] is not None]
+    source = record["conditions"]["after"]["power_source"]
+    if source is None:
+        return "no sensor"
+    return f"{number(sum(found) / len(found) if found else None)} W ({source})"
+
+
+def _degrees(before: float | None, after: float | None) -> str:
+    return f"{number(before)} to {number(after)} °C"
+
+
+def _others(conditions: dict[str, Any]) -> str:
+    shares = (
+        ("other processes", conditions["others_share"]),
+        ("other machines of the host", conditions["steal_share"]),
+    )
+    told = (f"{'-' if share is None else f'{100 * share:.1f} %'} by {who}" for who, share in shares)
+    return f"{', '.join(told)}, of all cores"
 
 
 def _ran(models: dict[str, Any]) -> list[str]:
@@ -187,6 +232,12 @@ def _mebibytes(size: int | None) -> str:
 
 def _clock(state: dict[str, Any]) -> str:
     return "-" if not state["clocks_mhz"] else f"{max(state['clocks_mhz']):.0f}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Markdown; the first two columns are words."""
+    ruled = [rows[0], ["---", "---", *["---:"] * (len(rows[0]) - 2)], *rows[1:]]
+    return [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in ruled]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -135,7 +135,7 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
     from edgeface.cli.report import progress
 
     if sys.stderr.isatty():
-        with progress(wanted=True) as tell:
+        with progress(wanted=True, drawn_alone=False) as tell:
             yield tell
         return
     told: set[str] = set()

@@ -241,8 +241,12 @@ class TableReport:
 
 
 @contextlib.contextmanager
-def progress(wanted: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress bar on stderr where somebody looks at it; gives a function (what, done, of how many)."""
+def progress(wanted: bool, *, drawn_alone: bool = True) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar on stderr where somebody looks at it; gives a function (what, done, of how many).
+
+    ``drawn_alone``: by a thread of its own, ten times a second; otherwise by the function, where it tells
+    something new: what is timed meanwhile is not disturbed.
+    """
     if not wanted or not sys.stderr.isatty():
         yield lambda _what, _done, _total: None
         return
@@ -250,12 +254,23 @@ def progress(wanted: bool) -> Iterator[Callable[[str, int, int | None], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, auto_refresh=drawn_alone) as bar:
         task = bar.add_task("", total=None)
+        shown: tuple[str, int, int | None] | None = None
 
         def show(what: str, done: int, total: int | None) -> None:
+            nonlocal shown
+            if shown == (what, done, total):
+                return
+            shown = what, done, total
             short = Text(printable(what)[-40:]).plain
-            bar.update(task, description=short, completed=done, total=total)
+            bar.update(task, description=short, completed=done, total=total, refresh=not drawn_alone)
 
         yield show

@@ -58,6 +58,14 @@ def test_a_limit_is_broken_where_it_holds(text: str, where: list[str]) -> None:
         assert text in line
 
 
+def test_the_benchmarks_own_samples_are_no_growth() -> None:
+    memory = {**RECORD["memory"], "samples_bytes": 1_200_000}
+    assert Limit.parse("memory_growth>0.4MB").broken({**RECORD, "memory": memory}) == []
+    (line,) = Limit.parse("memory_growth>0.2MB").broken({**RECORD, "memory": memory})
+    assert "has 300000" in line
+    assert len(Limit.parse("memory_peak>89MB").broken({**RECORD, "memory": memory})) == 1
+
+
 def test_cold_starts_count_where_there_is_nothing_else() -> None:
     alone = {**RECORD, "cases": RECORD["cases"][3:]}
     assert len(Limit.parse("p95>300ms").broken(alone)) == 1

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,7 +18,7 @@ from edgeface.benchmark.measure import measure
 from edgeface.benchmark.page import html
 from edgeface.benchmark.record import csv_text
 from edgeface.benchmark.run import Asked
-from edgeface.benchmark.tables import markdown, number, plain, stage_order
+from edgeface.benchmark.tables import markdown, minutes, number, plain, stage_order
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,42 @@ def test_the_tables_say_what_counts(record: dict[str, Any]) -> None:
     rows = [line for line in markdown(record).splitlines() if line.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1
     assert len(rows) == 2 + sum(len(case["stages_ms"]) for case in record["cases"])
+
+
+def test_what_happened_meanwhile_is_told(record: dict[str, Any]) -> None:
+    record = json.loads(json.dumps(record))
+    before, after = record["conditions"]["before"], record["conditions"]["after"]
+    before |= {"temperature_c": None}
+    after |= {"temperature_c": None, "power_source": None}
+    assert "temperature: no sensor\n" in plain(record)
+    assert "power: no sensor\n" in plain(record)
+    before["temperature_c"], after["temperature_c"] = 48.5, 61.0
+    record["conditions"] |= {"others_share": 0.25, "steal_share": None}
+    after |= {"power_w": 2.5, "power_source": "a sensor", "throttled": {"hex": "0x4", "now": ["throttled"]}}
+    for watts, entry in zip((None, 5.0, 7.0), [*record["timeline"], *record["timeline"]], strict=False):
+        record["timeline"].append({**entry, "power_w": watts})
+    record["memory"] |= {"growth_bytes": 8 * 2**20, "samples_bytes": 5 * 2**20}
+    for text in (plain(record), markdown(record), html(record)):
+        assert "growth 8.0 MiB with 5.0 MiB of samples" in text
+        # Of the work, not of the rest after it.
+        assert "6.00 W (a sensor)" in text
+        assert "48.5 to 61.0 °C" in text
+        assert "25.0 % by other processes, - by other machines of the host" in text
+        assert re.search(r"throttled(: |</dt><dd>)throttled", text)
+
+
+def test_minutes_are_told_where_there_was_more_than_one(record: dict[str, Any]) -> None:
+    assert minutes(record) == []
+    assert "By minute" not in html(record)
+    record = json.loads(json.dumps(record))
+    record["cases"][1]["minutes"] = [
+        {"minute": 0, "count": 1800, "fps": 30.0, "p90_ms": 7.7536},
+        {"minute": 1, "count": 4, "fps": 29.9, "p90_ms": None},
+    ]
+    assert minutes(record)[1:] == [["1 face", "0", "1800", "30.0", "7.75"], ["1 face", "1", "4", "29.9", "-"]]
+    assert re.search(r"1 face +0 +1800 +30.0 +7.75\n1 face +1 +4 +29.9 +-\n", plain(record))
+    assert "| 1 face | 0 | 1800 | 30.0 | 7.75 |" in markdown(record)
+    assert "<td>1 face</td><td>0</td><td>1800</td><td>30.0</td><td>7.75</td>" in html(record)
 
 
 def test_a_name_cannot_break_out_of_its_table_or_page(record: dict[str, Any]) -> None:
@@ -137,6 +174,32 @@ def test_a_distribution_rises_from_left_to_right() -> None:
     (path,) = paths(plots.cdf([("a", [5.0, 1.0, 2.0, 80.0, 3.0])]))
     ends = [(float(x), float(y)) for x, y in re.findall(r"L(\S+?) ([\d.]+)", path)]
     assert ends == sorted(ends, key=lambda end: (end[0], -end[1]))
+
+
+def test_the_frontier_joins_those_that_none_beats_in_both() -> None:
+    quick, small, both = (
+        plots.Point("quick", 1, 9, marked=True),
+        plots.Point("small", 9, 1),
+        plots.Point("x", 2, 4),
+    )
+    drawn = plots.frontier([plots.Point("beaten", 3, 5), small, both, quick], "ms", "MiB")
+    (path,) = paths(drawn)
+    assert path.count("H") == path.count("V") == 2
+    assert all(f">{name}</text>" in drawn for name in ("quick", "small", "x", "beaten"))
+    # Its ends are the quickest and the smallest; what is ours has a colour of its own.
+    circles = {
+        circle.get("fill"): (circle.get("cx"), circle.get("cy"))
+        for circle in ElementTree.fromstring(drawn[: drawn.index("</svg>") + 6]).iter("circle")
+        if circle.get("fill") == "#0072b2"
+    }
+    assert path.startswith("M{} {}".format(*circles["#0072b2"]))
+    assert plots.frontier([quick], "ms", "MiB") == ""
+
+
+def test_names_at_one_place_do_not_cover_each_other() -> None:
+    drawn = plots.frontier([plots.Point(name, 2, 4) for name in ("one", "two", "three")], "ms", "MiB")
+    heights = [float(y) for y in re.findall(r'y="([\d.]+)" text-anchor="start">(?:one|two|three)', drawn)]
+    assert min(late - early for early, late in pairwise(sorted(heights))) >= 12
 
 
 def test_plots_of_nothing_are_nothing() -> None:

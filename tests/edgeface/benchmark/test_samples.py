@@ -21,6 +21,13 @@ def test_a_stage_that_did_not_run_is_none_and_counts_nowhere() -> None:
     assert series.milliseconds("nothing") == []
 
 
+def test_eight_bytes_a_number() -> None:
+    series = Series("x")
+    for number in range(1000):
+        series.add(number, {"total": 1, "detection": 2})
+    assert series.size == 3 * 1000 * 8
+
+
 def test_minutes_are_those_of_the_benchmark() -> None:
     series = Series("x", "stream")
     for second in range(90):

@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from jsonschema import validate
 
 from edgeface.benchmark import ABOUT
 from edgeface.benchmark.scenarios import SCENARIOS
-from edgeface.cli import main
+from edgeface.cli import bench, main, report
 from tests.edgeface.benchmark import troubled
 
 SHORT = ["bench", "mlperf", "--seconds", "0.3", "--tasks", "none"]
@@ -142,6 +144,27 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     assert record["seconds"] < 300
     assert "interrupted: the numbers are of what was measured until then" in out
     assert "interrupted" in err
+
+
+def test_the_bar_draws_in_no_thread_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes what pytest captures for a terminal then
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    def threads(tell: Callable[[str, int, int | None], None]) -> int:
+        tell("4 faces", 3, 60)
+        return threading.active_count()
+
+    before = threading.active_count()
+    with bench._progress() as tell:
+        assert threads(tell) == before
+    shown = capsys.readouterr().err
+    assert "4 faces" in shown
+    assert "3/60" in shown
+    with report.progress(wanted=True) as tell:
+        assert threads(tell) == before + 1
 
 
 def test_help_loads_neither_numpy_nor_a_runtime() -> None:

@@ -1,0 +1,64 @@
+"""EdgeFace's side where frames follow each other: a tracker per variant; started by a benchmark alone.
+
+A variant is a set of tasks and, behind an @, which film is shown: each film has a tracker of its own. Each
+call is the film's next frame. The tracker is as its users make it: it is not told how many faces there are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import cv2
+from lines import serve, software
+
+import edgeface
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_RATE = 30  # frames per second, of the films
+_TASKS = {
+    "tracked_landmarks": ("landmarks",),
+    "tracked_all": ("landmarks", "parsing", "expression"),
+}
+
+
+def _open(variant: str) -> Callable[[Any], Any]:
+    cv2.setNumThreads(1)  # as in `edgeface_side`
+    bundle = sys.argv[1] if len(sys.argv) > 1 else None
+    analyzer = edgeface.FaceAnalyzer(_TASKS[variant.partition("@")[0]], threads=1, bundle=bundle)
+    tracker = edgeface.FaceTracker(analyzer)
+    numbers = itertools.count()
+
+    def run(rgb: Any) -> edgeface.TrackResult:
+        return tracker.update(edgeface.Frame.from_array(rgb, timestamp_ns=next(numbers) * 10**9 // _RATE))
+
+    return run
+
+
+def _witness(result: edgeface.TrackResult) -> dict[str, Any]:
+    each = [
+        {
+            "box": [face.bbox.x, face.bbox.y, face.bbox.width, face.bbox.height],
+            "points": None if face.landmarks is None else face.landmarks.points.tolist(),
+            "parsed": face.parsing is not None,
+            "expression": None if face.expression is None else face.expression.label,
+        }
+        for face in result.frame.faces
+    ]
+    return {"faces": len(each), "each": each, "detected": result.detected}
+
+
+def _about() -> dict[str, Any]:
+    from edgeface.bundle import Bundle
+
+    bundle = Bundle.load(sys.argv[1]) if len(sys.argv) > 1 else Bundle.builtin()
+    told = software("ai-edge-litert", "numpy", "opencv-python-headless")
+    libraries = {"ai-edge-litert": told["version"], **told["libraries"]}
+    return {**told, "version": edgeface.__version__, "bundle": bundle.digest, "libraries": libraries}
+
+
+if __name__ == "__main__":
+    serve(_open, _witness, _about)
