@@ -2,8 +2,8 @@
 
 Run from a checkout, after a file was added or measured anew::
 
-    python -m benchmarks.published                 # the tables of benchmarks/results/README.md
-    python -m benchmarks.published README.md       # of another page that has the marks
+    python -m benchmarks.published                 # the tables of benchmarks/results/README.md and README.md
+    python -m benchmarks.published PAGE.md         # of another page that has the marks
     python -m benchmarks.published --check         # change nothing; 1 where something is wrong or old
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- /table -->``; the names are those of `TABLES`.
@@ -19,22 +19,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.arm_instructions import counts
+from benchmarks.live import result as live
 from benchmarks.peers import result as peers
 from edgeface.benchmark.tables import device_line, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["PAGE", "RESULTS", "SCHEMAS", "TABLES", "faults", "filled", "main", "records"]
+__all__ = ["PAGES", "RESULTS", "SCHEMAS", "TABLES", "faults", "filled", "main", "records"]
 
 _HERE = Path(__file__).parent
 RESULTS = _HERE / "results"
-PAGE = RESULTS / "README.md"
+PAGES = (RESULTS / "README.md", _HERE.parent / "README.md")
+"""The first has every table."""
 
 SCHEMAS: dict[str, Path] = {
     "edgeface.bench/1": _HERE.parent / "edgeface" / "benchmark" / "schema.json",
     "edgeface.benchmark.facemesh/1": _HERE / "facemesh.schema.json",
     "edgeface.benchmark.peers/1": _HERE / "peers.schema.json",
+    "edgeface.benchmark.live/1": _HERE / "live.schema.json",
     "edgeface.benchmark.roofline/1": _HERE / "roofline.schema.json",
     "edgeface.benchmark.arm-instructions/1": _HERE / "instructions.schema.json",
     "edgeface.benchmark.x86-instructions/1": _HERE / "instructions.schema.json",
@@ -42,6 +45,7 @@ SCHEMAS: dict[str, Path] = {
 """Schema's name in a result -> its file."""
 
 _NOTHING = "Nothing is committed yet."
+_LONG = 100
 
 
 def records(folder: Path = RESULTS) -> dict[Path, dict[str, Any]]:
@@ -59,31 +63,58 @@ def faults(path: Path, record: object) -> list[str]:
     schema = json.loads(SCHEMAS[named].read_text())
     found = [
         f"{path.name}: {'/'.join(map(str, error.absolute_path)) or 'the whole'}: {error.message[:300]}"
-        for error in Draft202012Validator(schema).iter_errors(record)
+        for error in Draft202012Validator(schema).iter_errors(_condensed(record))
     ]
     if record.get("interrupted"):
         found.append(f"{path.name}: the run was interrupted; measure again")
     return found
 
 
+def _condensed(value: Any) -> Any:
+    """The same with every long list of samples replaced by its least, its greatest and a None if it has one.
+
+    The schemas ask the same of each sample, and half a million of them take jsonschema minutes.
+    """
+    if isinstance(value, dict):
+        return {name: _condensed(part) for name, part in value.items()}
+    if not isinstance(value, list):
+        return value
+    kinds = set(map(type, value))
+    if len(value) > _LONG and kinds <= {int, type(None)} and int in kinds:
+        numbers = [sample for sample in value if sample is not None]
+        return [min(numbers), max(numbers), *([None] if len(numbers) < len(value) else [])]
+    return [_condensed(part) for part in value]
+
+
 def devices(found: Iterable[dict[str, Any]]) -> str:
     """A row for each case of each board's `edgeface bench`."""
-    head = ["device", "backend", "scenario", "case", "p50, ms", "p95, ms", "fps", "flags"]
+    head = ["device", "backend", "scenario", "case", "p50, ms", "p95, ms", "fps", "peak, MiB", "flags"]
     rows = [
         [
             device_line(record),
-            f"{record['models']['backend']}, {record['models']['threads']} thread(s)",
+            f"{record['models']['backend']}, {_threads(record['models']['threads'])}",
             record["scenario"],
             case["name"],
             number(case["stages_ms"]["total"]["p50"]),
             number(case["stages_ms"]["total"]["p95"]),
             "-" if case["kind"] == "process" else number(case["fps"]),
+            number(_peak(record, case)),
             ", ".join(record["flags"]) or "-",
         ]
         for record in _of(found, "edgeface.bench/1")
         for case in record["cases"]
     ]
     return _markdown(head, rows)
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _peak(record: dict[str, Any], case: dict[str, Any]) -> float | None:
+    """Resident memory, MiB: of the largest process where each sample is one, else of the whole run."""
+    sizes = case["extra"].get("peak_bytes") or [record["memory"]["peak_bytes"]]
+    return max((size / 2**20 for size in sizes if size is not None), default=None)
 
 
 def students(found: Iterable[dict[str, Any]]) -> str:
@@ -109,6 +140,11 @@ def _beside_peers(found: Iterable[dict[str, Any]]) -> str:
     return _NOTHING if newest is None else peers.table(newest)
 
 
+def _live(found: Iterable[dict[str, Any]]) -> str:
+    newest = max(_of(found, "edgeface.benchmark.live/1"), key=lambda one: one["created"], default=None)
+    return _NOTHING if newest is None else live.table(newest)
+
+
 def _instructions(found: Iterable[dict[str, Any]]) -> str:
     newest = max(
         _of(found, "edgeface.benchmark.x86-instructions/1"), key=lambda one: one["created"], default=None
@@ -119,6 +155,7 @@ def _instructions(found: Iterable[dict[str, Any]]) -> str:
 TABLES: dict[str, Callable[[Iterable[dict[str, Any]]], str]] = {
     "devices": devices,
     "peers": _beside_peers,
+    "live": _live,
     "roofline": students,
     "x86-instructions": _instructions,
 }
@@ -150,7 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.published", description=(__doc__ or "").split("\n\n")[0]
     )
-    parser.add_argument("pages", nargs="*", type=Path, default=[PAGE], help=f"(default: {PAGE.name} there)")
+    default = "that of the results and that of the repository"
+    parser.add_argument("pages", nargs="*", type=Path, default=PAGES, help=f"(default: {default})")
     parser.add_argument("--check", action="store_true", help="write nothing")
     asked = parser.parse_args(arguments)
     found = records()

@@ -100,8 +100,9 @@ class KnownFace:
         self.lost = False
         self._settings = settings
         self._face = face
-        self._lie = None if face.landmarks is None else _Lie.between(face.landmarks, face.bbox)
-        self.motion = Motion(self._box(face), now)
+        self._shape = _shape_of(face)
+        self._lie = None if self._shape is None else _Lie.between(self._shape, face.bbox)
+        self.motion = Motion(self._box(face, self._shape), now)
         self._course, self._steered_ns = copy.copy(self.motion), now
         self._held, self._held_lean = self.motion.box, face.roll or 0.0
         smoothing = settings.smoothing
@@ -134,10 +135,8 @@ class KnownFace:
 
     def lean(self) -> float:
         """How far to turn the crop, degrees; held still while the face hardly leans otherwise."""
-        if self._face.landmarks is not None:
-            roll = _roll(self._face.landmarks)
-            if abs(_turned(roll, self._held_lean)) > _HOLD_LEAN:
-                self._held_lean = roll
+        if self._shape is not None and abs(_turned(self._shape.roll, self._held_lean)) > _HOLD_LEAN:
+            self._held_lean = self._shape.roll
         return self._held_lean
 
     def lose(self) -> None:
@@ -164,19 +163,22 @@ class KnownFace:
             self._points.reset()
         self.lost = False
         self.detected_ns = now
-        if face.landmarks is not None:
-            lie = _Lie.between(face.landmarks, face.bbox)
+        shape = _shape_of(face)
+        if shape is not None:
+            lie = _Lie.between(shape, face.bbox)
             self._lie = lie if self._lie is None else self._lie.toward(lie, _TRUST)
-        self._take(face, now)
+        self._take(face, shape, self._box(face, shape), now)
 
     def followed(self, face: Face, now: int, present: bool) -> None:
         """Take what the points say where the face was expected, unless they fell off it."""
-        box, expected = self._box(face), self.motion.expected(now)
+        shape = _shape_of(face)
+        box, expected = self._box(face, shape), self.motion.expected(now)
         growth = max(box.side / expected.side, expected.side / box.side)
-        if not present or growth > _GROWTH or _apart(box, expected) > _JUMP or self._swung(face):
+        if not present or growth > _GROWTH or _apart(box, expected) > _JUMP or self._swung(shape):
             self.lose()
             return
-        self._take(replace(face, bbox=replace(face.bbox, score=self._face.bbox.score)), now)
+        seen = replace(face.bbox, score=self._face.bbox.score)
+        self._take(replace(face, bbox=seen), shape, box, now)
 
     def track(self, now: int) -> Track:
         """This face as a result, its points and its expression smoothed."""
@@ -205,31 +207,61 @@ class KnownFace:
             expression=self._expression.label or None,
         )
 
-    def _swung(self, face: Face) -> bool:
-        before, after = self._face.landmarks, face.landmarks
-        return before is not None and after is not None and abs(_turned(_roll(after), _roll(before))) > _SWING
+    def _swung(self, after: _Shape | None) -> bool:
+        before = self._shape
+        return before is not None and after is not None and abs(_turned(after.roll, before.roll)) > _SWING
 
-    def _take(self, face: Face, now: int) -> None:
-        self.motion.seen(self._box(face), now)
+    def _take(self, face: Face, shape: _Shape | None, box: BBox, now: int) -> None:
+        self.motion.seen(box, now)
         self.seen_ns = now
-        self._face = face
+        self._face, self._shape = face, shape
 
-    def _box(self, face: Face) -> BBox:
-        if face.landmarks is None or self._lie is None:
+    def _box(self, face: Face, shape: _Shape | None) -> BBox:
+        if shape is None or self._lie is None:
             return face.bbox
-        return self._lie.box(face.landmarks, face.bbox.score)
+        return self._lie.box(shape, face.bbox.score)
 
     def _smoothed(self, face: Face, landmarks: Landmarks, now: int) -> Face:
         if self._points is not None:
             size = math.sqrt(self.motion.box.area)
             landmarks = replace(landmarks, points=self._points.smooth(landmarks.points, size, now))
+        shape = _Shape.of(landmarks)
         return replace(
             face,
-            bbox=self._box(replace(face, landmarks=landmarks)),
-            roll=_roll(landmarks),
-            keypoints=_five(landmarks.points),
+            bbox=self._box(face, shape),
+            roll=shape.roll,
+            keypoints=shape.five,
             landmarks=landmarks,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What is asked of 68 points again and again, computed once: each array of so few costs its making.
+
+    Attributes:
+        x: Of their middle, pixels.
+        y: The same.
+        extent: Their root mean square distance from it, pixels.
+        roll: Their lean, degrees.
+        five: Eyes, nose and corners of the mouth, as `edgeface.results.Face.keypoints` has them.
+    """
+
+    x: float
+    y: float
+    extent: float
+    roll: float
+    five: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, landmarks: Landmarks) -> _Shape:
+        """The shape of these points."""
+        points = landmarks.points.astype(np.float64)
+        x, y = (points.sum(0) / len(points)).tolist()
+        away = points - (x, y)
+        extent = math.sqrt(float(np.vdot(away, away)) / len(points))
+        five = _FIVE @ landmarks.points
+        return cls(x, y, max(extent, 1e-3), roll_from_keypoints(five), five)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,16 +274,16 @@ class _Lie:
     height: float
 
     @classmethod
-    def between(cls, landmarks: Landmarks, box: BBox) -> _Lie:
+    def between(cls, shape: _Shape, box: BBox) -> _Lie:
         """How this box lies about these points."""
-        (x, y), extent, roll = _extent(landmarks)
-        shift_x, shift_y = box.center[0] - x, box.center[1] - y
+        shift_x, shift_y = box.center[0] - shape.x, box.center[1] - shape.y
+        roll = math.radians(shape.roll)
         cosine, sine = math.cos(roll), math.sin(roll)
         return cls(
-            across=(cosine * shift_x + sine * shift_y) / extent,
-            down=(cosine * shift_y - sine * shift_x) / extent,
-            width=box.width / extent,
-            height=box.height / extent,
+            across=(cosine * shift_x + sine * shift_y) / shape.extent,
+            down=(cosine * shift_y - sine * shift_x) / shape.extent,
+            width=box.width / shape.extent,
+            height=box.height / shape.extent,
         )
 
     def toward(self, other: _Lie, share: float) -> _Lie:
@@ -259,31 +291,18 @@ class _Lie:
         pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
         return _Lie(*(own + share * (new - own) for own, new in pairs))
 
-    def box(self, landmarks: Landmarks, score: float) -> BBox:
+    def box(self, shape: _Shape, score: float) -> BBox:
         """The box about these points."""
-        (x, y), extent, roll = _extent(landmarks)
+        roll = math.radians(shape.roll)
         cosine, sine = math.cos(roll), math.sin(roll)
-        x += (cosine * self.across - sine * self.down) * extent
-        y += (cosine * self.down + sine * self.across) * extent
-        width, height = self.width * extent, self.height * extent
+        x = shape.x + (cosine * self.across - sine * self.down) * shape.extent
+        y = shape.y + (cosine * self.down + sine * self.across) * shape.extent
+        width, height = self.width * shape.extent, self.height * shape.extent
         return BBox(x - width / 2, y - height / 2, width, height, score)
 
 
-def _extent(landmarks: Landmarks) -> tuple[tuple[float, float], float, float]:
-    """The middle of the points, their root mean square distance from it (pixels), their lean (radians)."""
-    points = landmarks.points.astype(np.float64)
-    x, y = points.mean(0).tolist()
-    extent = math.sqrt(float(((points - (x, y)) ** 2).sum()) / len(points))
-    return (x, y), max(extent, 1e-3), math.radians(_roll(landmarks))
-
-
-def _five(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Eyes, nose and corners of the mouth, as `edgeface.results.Face.keypoints` has them."""
-    return _FIVE @ points
-
-
-def _roll(landmarks: Landmarks) -> float:
-    return roll_from_keypoints(_five(landmarks.points))
+def _shape_of(face: Face) -> _Shape | None:
+    return None if face.landmarks is None else _Shape.of(face.landmarks)
 
 
 def _turned(now: float, before: float) -> float:

@@ -140,8 +140,9 @@ def misfit(points: NDArray[np.float32]) -> float:
     most 0.13 for 90 photographed faces, 1 for points that have nothing of a head.
     """
     flat = points.astype(np.float64)
-    spread = float(((flat - flat.mean(0)) ** 2).sum())
-    return math.sqrt(float(((_REST @ flat) ** 2).sum()) / spread) if spread > 1e-6 else 1.0
+    about, left = flat - flat.sum(0) / len(flat), _REST @ flat
+    spread = float(np.vdot(about, about))
+    return math.sqrt(float(np.vdot(left, left)) / spread) if spread > 1e-6 else 1.0
 
 
 def fit_pose(
@@ -161,21 +162,13 @@ def fit_pose(
     solid = (head - share @ head) * root
     flat = points * (1.0, -1.0)
     flat = (flat - share @ flat) * root
-    left, sizes, right = np.linalg.svd(
-        np.linalg.solve(solid.T @ solid, solid.T @ flat).T, full_matrices=False
-    )
+    own, both = solid.T @ solid, solid.T @ flat
+    left, sizes, right = np.linalg.svd(np.linalg.solve(own, both).T, full_matrices=False)
     rotation = _completed(left @ right)
     scale = float(sizes.mean())
-    slope = np.zeros(
-        (2 * count, 4)
-    )  # how each x, then each y, moves as the head turns about x, y, z or grows
     for _ in range(_STEPS):
-        turned = solid @ rotation.T
-        slope[:count, 1], slope[:count, 2] = scale * turned[:, 2], -scale * turned[:, 1]
-        slope[count:, 0], slope[count:, 2] = -scale * turned[:, 2], scale * turned[:, 0]
-        slope[:, 3] = turned[:, :2].T.ravel()
-        normal = slope.T @ slope
-        step = np.linalg.solve(normal, slope.T @ (flat - scale * turned[:, :2]).T.ravel())
+        normal, pull = _equations(rotation @ own @ rotation.T, rotation @ both, scale)
+        step = np.linalg.solve(normal, pull)
         rotation = _turn(*step[:3].tolist()) @ rotation
         scale += float(step[3])
     rest = flat - scale * (solid @ rotation.T)[:, :2]
@@ -183,6 +176,37 @@ def fit_pose(
     angles, slopes = _angles(rotation)
     deviations = np.sqrt(np.diag(slopes @ np.linalg.inv(normal)[:3, :3] @ slopes.T) * variance)
     return PoseFit(np.degrees(angles), np.degrees(deviations), rest / (scale * root))
+
+
+def _equations(
+    own: NDArray[np.float64], both: NDArray[np.float64], scale: float
+) -> tuple[NDArray[np.float64], list[float]]:
+    """The normal equations of one Gauss-Newton step, [4, 4] and [4], from moments alone.
+
+    Point (x, y, z) of the turned head is seen at scale times (x, y). As the head turns about x, y, z or
+    grows, that moves by scale times (0, -z), (z, 0), (-y, x), and by (x, y).
+
+    Args:
+        own: float64 [3, 3], sums of the products of the turned head's coordinates.
+        both: float64 [3, 2], sums of their products with the picture's.
+        scale: of the head in the picture.
+    """
+    (xx, _, xz), (_, yy, yz), (_, _, zz) = own.tolist()
+    (x_u, x_v), (y_u, y_v), (z_u, z_v) = both.tolist()
+    twice = scale * scale
+    normal = np.array([
+        [twice * zz, 0.0, -twice * xz, -scale * yz],
+        [0.0, twice * zz, -twice * yz, scale * xz],
+        [-twice * xz, -twice * yz, twice * (xx + yy), 0.0],
+        [-scale * yz, scale * xz, 0.0, xx + yy],
+    ])  # fmt: skip
+    pull = [
+        -scale * (z_v - scale * yz),
+        scale * (z_u - scale * xz),
+        scale * (x_v - y_u),
+        x_u + y_v - scale * (xx + yy),
+    ]
+    return normal, pull
 
 
 def _completed(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from tests.edgeface.service.running import ASTRONAUT, QUICK, TOKEN, astronaut, h
 pytestmark = [pytest.mark.device, pytest.mark.filterwarnings("default")]
 
 _PATIENCE = 60_000  # milliseconds; a busy machine needs seconds for a page
+PROBE = Path(__file__).resolve().parents[3] / "benchmarks" / "live" / "probe.js"
 SETTINGS = ServiceSettings(version="0", limits=replace(QUICK, idle_seconds=20))
 
 
@@ -107,6 +108,28 @@ def test_the_camera_is_shown_stopped_and_started(page: Any) -> None:
         page.click("#start")
         page.wait_for_selector(".face")
         page.wait_for_selector(".face .bars", state="hidden")
+
+
+def test_a_picture_that_was_slow_to_decode_is_not_shown_after_a_newer_one(page: Any) -> None:
+    slow = (
+        "{ const decode = window.createImageBitmap; let count = 0;"
+        " window.createImageBitmap = async (...given) => {"
+        " const late = count++ % 3 === 0, bitmap = await decode(...given);"
+        " if (late) await new Promise((done) => setTimeout(done, 500)); return bitmap; }; }"
+    )
+    page.add_init_script(slow)
+    page.add_init_script(path=PROBE)
+    with running(SETTINGS, [hall(lambda: synthetic(15))], start="hall") as service:
+        page.goto(service.address)
+        page.wait_for_selector(".face")
+        painted: list[Any] = []
+        end = time.monotonic() + _PATIENCE / 1000
+        while len(painted) < 20:
+            assert time.monotonic() < end
+            page.wait_for_timeout(500)
+            painted += page.evaluate("takeSeen()")
+    numbers = [row[2] for row in painted]
+    assert numbers == sorted(numbers)
 
 
 def test_a_photo_is_looked_at(page: Any) -> None:
