@@ -1,4 +1,4 @@
-"""A whole emulated board that counts: `qemu-system-aarch64 -M virt` with one nanosecond per instruction.
+"""Whole emulated boards that boot Debian's kernel and do one job; the one of `boot` counts its instructions.
 
 With `-icount shift=0,sleep=off` the guest's clock is the number of executed instructions, so two readings of
 `time.perf_counter_ns()` differ by what was executed between them, on any host, busy or not. Caches, branches
@@ -19,19 +19,23 @@ from firmware.emulation.errors import EmulationError
 from firmware.emulation.roots import debootstrap, kept
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["boot", "cpio", "disk", "kernel", "script", "why_no_machine"]
+__all__ = ["boot", "cpio", "disk", "kernel", "run", "script", "why_no_machine"]
 
 _RELEASE = "bookworm"
 _PACKAGES = ("linux-image-arm64", "busybox-static")
 # The disk of `-M virt`, and the file system that mke2fs makes, which asks for its checksum by name.
 _MODULES = ("virtio_mmio", "virtio_blk", "crc32c_generic", "ext4")
+# What a Raspberry Pi 3 reads its card with, and switches itself off with.
+_MODULES_PI = ("bcm2835_wdt", "bcm2835", "sdhci_iproc", "crc32c_generic", "ext4")
+_TREE_PI = "broadcom/bcm2837-rpi-3-b.dtb"
 _INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs devtmpfs /dev
 /bin/busybox mount -t proc proc /proc
 for module in {modules}; do /bin/busybox insmod /$module.ko; done
-/bin/busybox mount -t ext4 -o ro /dev/vda /new
+until [ -b {disk} ]; do /bin/busybox sleep 1; done
+/bin/busybox mount -t ext4 -o ro {disk} /new
 /bin/busybox mount -t proc proc /new/proc
 /bin/busybox mount -t sysfs sysfs /new/sys
 /bin/busybox mount -t devtmpfs devtmpfs /new/dev
@@ -51,7 +55,10 @@ def why_no_machine() -> str:
 
 
 def kernel(cache: Path) -> Path:
-    """A folder with Debian's `vmlinuz`, its `version`, and an `initrd` that finds the disk and runs a job."""
+    """A folder with Debian's `vmlinuz`, its `version`, the device tree `pi3.dtb`, and an `initrd`.
+
+    The initrd finds the disk of `-M virt` and runs a job from it; its `/pi` does so with the card of a Pi.
+    """
 
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=cache, prefix=".making-") as scratch:
@@ -61,9 +68,12 @@ def kernel(cache: Path) -> Path:
             folder.mkdir()
             shutil.copy2(image, folder / "vmlinuz")
             (folder / "version").write_text(image.name.removeprefix("vmlinuz-"))
+            (trees,) = (whole / "usr/lib").glob("linux-image-*")
+            shutil.copy2(trees / _TREE_PI, folder / "pi3.dtb")
             (folder / "initrd").write_bytes(_initrd(whole))
 
-    return kept(cache, "kernel", (_RELEASE, *_PACKAGES, *_MODULES, _INIT), make)
+    recipe = (_RELEASE, *_PACKAGES, *_MODULES, *_MODULES_PI, _TREE_PI, _INIT)
+    return kept(cache, "kernel", recipe, make)
 
 
 def disk(folder: Path, image: Path) -> None:
@@ -80,8 +90,8 @@ def disk(folder: Path, image: Path) -> None:
         raise EmulationError(f"mke2fs: {done.stderr.strip()[-500:]}; is the disk full?")
 
 
-def boot(kernel_folder: Path, image: Path, core: str, job: str = "/job", timeout: float = 1500) -> str:
-    """Boot a board with one ``core``, let it run the shell script ``job`` of its disk; what that printed.
+def boot(kernel_folder: Path, image: Path, core: str, timeout: float = 1500) -> str:
+    """Boot a board with one ``core``, let it run the shell script `/job` of its disk; what that printed.
 
     Raises:
         EmulationError: the job failed or the board did not come to an end; the message has its last words.
@@ -101,10 +111,18 @@ def boot(kernel_folder: Path, image: Path, core: str, job: str = "/job", timeout
         "-drive": f"file={image},format=raw,if=none,id=disk,readonly=on",
         "-device": "virtio-blk-device,drive=disk",
     }
-    words = [part for option in command.items() for part in option]
+    return run([part for option in command.items() for part in option], f"the board with {core}", timeout)
+
+
+def run(options: Sequence[str], board: str, timeout: float) -> str:
+    """Run `qemu-system-aarch64` with ``options``; what its job (`script`) printed.
+
+    Raises:
+        EmulationError: the job failed or ``board`` did not come to an end; the message has its last words.
+    """
     try:
         done = subprocess.run(
-            ["qemu-system-aarch64", *words, "-nographic", "-no-reboot", "-nic", "none"],
+            ["qemu-system-aarch64", *options, "-nographic", "-no-reboot", "-nic", "none"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -113,12 +131,13 @@ def boot(kernel_folder: Path, image: Path, core: str, job: str = "/job", timeout
             timeout=timeout,
         )
     except subprocess.TimeoutExpired as error:
-        raise EmulationError(f"the board with {core} did not end its job {job} in {timeout} s") from error
+        last = (error.stdout or b"").decode(errors="replace").strip()[-2000:]
+        raise EmulationError(f"{board} did not end its job in {timeout} s:\n{last}") from error
     console = done.stdout.replace("\r", "")
-    told = re.search(rf"{_BEGIN}\n(.*){_END}0\n", console, re.DOTALL)
-    if told is None:
-        raise EmulationError(f"the board with {core} failed:\n{(console + done.stderr).strip()[-2000:]}")
-    return told[1]
+    found = re.search(rf"{_BEGIN}\n(.*){_END}0\n", console, re.DOTALL)
+    if found is None:
+        raise EmulationError(f"{board} failed:\n{(console + done.stderr).strip()[-2000:]}")
+    return found[1]
 
 
 def script(command: str) -> str:
@@ -127,23 +146,25 @@ def script(command: str) -> str:
 
 
 def _initrd(whole: Path) -> bytes:
-    """A cpio archive, gzipped, of busybox, the modules in the order of their needs, and an init."""
+    """A cpio archive, gzipped, of busybox, modules, and an init for each board."""
     modules = {path.stem.replace("-", "_"): path for path in (whole / "lib/modules").rglob("*.ko")}
-    order: list[str] = []
 
-    def add(name: str) -> None:
-        needs = re.search(rb"\0depends=([^\0]*)\0", modules[name].read_bytes())
-        for need in needs[1].decode().replace("-", "_").split(",") if needs and needs[1] else ():
-            add(need)
-        if name not in order:
+    def ordered(names: Sequence[str]) -> list[str]:
+        """The modules after those that they need."""
+        order: list[str] = []
+        for name in names:
+            needs = re.search(rb"\0depends=([^\0]*)\0", modules[name].read_bytes())
+            listed = needs[1].decode().replace("-", "_").split(",") if needs and needs[1] else []
+            order += ordered(listed)
             order.append(name)
+        return list(dict.fromkeys(order))
 
-    for name in _MODULES:
-        add(name)
     files = dict.fromkeys(("bin", "dev", "proc", "new"), (0o040755, b""))
-    files |= {f"{name}.ko": (0o100644, modules[name].read_bytes()) for name in order}
+    for init, names, found in (("init", _MODULES, "/dev/vda"), ("pi", _MODULES_PI, "/dev/mmcblk0")):
+        order = ordered(names)
+        files |= {f"{name}.ko": (0o100644, modules[name].read_bytes()) for name in order}
+        files[init] = (0o100755, _INIT.format(modules=" ".join(order), disk=found).encode())
     files["bin/busybox"] = (0o100755, (whole / "bin/busybox").read_bytes())
-    files["init"] = (0o100755, _INIT.format(modules=" ".join(order)).encode())
     return gzip.compress(cpio(files), compresslevel=1, mtime=0)
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PATIENCE = 900  # seconds of the device's own clock
-_PAUSE = 15  # between two looks; waiting itself costs nothing
+_PAUSE = 3  # between two looks, while the service goes on with its camera, which costs more than a look
+_LONG_PAUSE = 15  # while the service hangs: waiting for that costs nothing
 _SERVICE = "http://127.0.0.1:8080/analyze"
 _UNIT = "edgeface.service"
 _AS_THE_SERVICE = ("setpriv", "--reuid=edgeface", "--regid=edgeface", "--clear-groups")
@@ -40,7 +41,7 @@ def _main(photo: Path, good: str, good_version: str, hanging: str) -> None:
     _systemctl("reset-failed", _UNIT)
     _models("install", hanging, "--unsigned", "--wait-for-service")
     # One start for the update and three after a hang; asking systemd is cheaper than starting a Python.
-    _until("the watchdog barked three times", lambda: _restarts() >= 4)
+    _until("the watchdog barked three times", lambda: _restarts() >= 4, _LONG_PAUSE)
     _until("the hanging update is left", lambda: _runs() == (good_version, False))
     _until("the service runs again", lambda: _systemctl("is-active", _UNIT) == "active")
     _say("healthy", status=_status(), answer=_analyzed(photo))
@@ -84,12 +85,12 @@ def _shown(*names: str) -> str:
     return _systemctl("show", _UNIT, f"--property={','.join(names)}")
 
 
-def _until(what: str, true: Callable[[], bool]) -> None:
+def _until(what: str, true: Callable[[], bool], pause: float = _PAUSE) -> None:
     end = time.monotonic() + _PATIENCE
     while not true():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {_PATIENCE} s")
-        time.sleep(_PAUSE)
+        time.sleep(pause)
 
 
 def _say(step: str, **what: object) -> None:

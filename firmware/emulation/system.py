@@ -1,6 +1,7 @@
 """Whole devices: Debian roots with systemd in them, and a board that boots one.
 
 - `installable`: this machine's own architecture, configured; `dpkg` installs packages in a copy of it.
+- `validators`: the same of a later release, with programs that judge what is in `firmware/`.
 - `bootable`: arm64, only unpacked; `start` boots a tree made from it, under the real systemd.
 
 The board's clock is the number of its instructions (see `firmware.emulation.machine`): waiting costs nothing,
@@ -20,7 +21,7 @@ from firmware.emulation import machine
 from firmware.emulation.errors import EmulationError
 from firmware.emulation.roots import debootstrap, kept
 
-__all__ = ["bootable", "installable", "start"]
+__all__ = ["bootable", "installable", "start", "validators"]
 
 _RELEASE = "bookworm"
 # What `edgeface-device` depends on, and what a device has in any case.
@@ -29,6 +30,9 @@ _ESSENTIAL = (
     *("base-files", "base-passwd", "bash", "coreutils", "dash", "dbus", "findutils", "grep"),
     *("libpam-modules", "libpam-runtime", "login", "mount", "passwd", "sed", "systemd-sysv", "util-linux"),
 )
+# Of bookworm, cloud-init knows no networks and udev verifies no rules.
+_VALIDATORS_OF = "trixie"
+_VALIDATORS = ("ansible-core", "cloud-init", "udev")
 _FOLDERS = ("dev", "proc", "sys", "run", "root", "tmp", "var/lib/dbus")
 _INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs devtmpfs /dev
@@ -56,6 +60,16 @@ def installable(cache: Path) -> Path:
         shutil.rmtree(folder / "var/cache/apt", ignore_errors=True)
 
     return kept(cache, "installable", (_RELEASE, *_NEEDED), make)
+
+
+def validators(cache: Path) -> Path:
+    """A configured Debian with Ansible, cloud-init and udev; it is never written to again."""
+
+    def make(folder: Path) -> None:
+        debootstrap(_VALIDATORS_OF, folder, _VALIDATORS, configured=True)
+        shutil.rmtree(folder / "var/cache/apt", ignore_errors=True)
+
+    return kept(cache, "validators", (_VALIDATORS_OF, *_VALIDATORS), make)
 
 
 def bootable(cache: Path) -> Path:

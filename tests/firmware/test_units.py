@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 FIRMWARE = Path(__file__).resolve().parents[2] / "firmware"
-OURS = sorted((FIRMWARE / "systemd").glob("*.service"))
+OURS = sorted(
+    service
+    for folder in ("systemd", "provisioning/jetson")
+    for service in (FIRMWARE / folder).glob("*.service")
+)
+"""Of the screen's, a browser is the sandbox."""
 UNITS = sorted([*FIRMWARE.rglob("*.service"), *FIRMWARE.rglob("*.timer")])
 ADDITIONS = {"edgeface-network.conf": "edgeface.service", "edgeface-gpu.conf": "edgeface.service"}
 """What is put beside a unit -> the unit."""
@@ -108,14 +114,12 @@ def test_the_rules_are_rules() -> None:
         assert any(f'=="{vendor}"' in line and f'=="{product}"' in line for line in lines)
 
 
-def test_udev_takes_the_rules() -> None:
-    udevadm = shutil.which("udevadm")
-    if udevadm is None:
-        pytest.skip("udev is not installed")
-    told = subprocess.run([udevadm, "--version"], capture_output=True, text=True, check=True).stdout
+def test_udev_takes_the_rules(program: Callable[[str], list[str]]) -> None:
+    udevadm = program("udevadm")
+    told = subprocess.run([*udevadm, "--version"], capture_output=True, text=True, check=True).stdout
     if int(told.split()[0]) < 254:
         pytest.skip(f"udev {told.strip()} cannot verify rules; 254 and later can")
     rules = FIRMWARE / "systemd" / "60-edgeface.rules"
-    command = [udevadm, "verify", "--resolve-names=never", str(rules)]
+    command = [*udevadm, "verify", "--resolve-names=never", str(rules)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
