@@ -100,7 +100,7 @@ def _network(recipe: dict[str, Any]) -> nn.Module:
     if task == "landmarks":
         from .students.landmarks import LandmarkNet
 
-        return LandmarkNet(student["widths"], int(student["code"]))
+        return LandmarkNet(student["widths"], int(student["code"]), int(student.get("grid", 4)))
     if task == "parsing":
         from .students.parsing import ParsingNet
 
@@ -287,9 +287,9 @@ def _describe(
         description=deploy["description"],
         card=write_card(name, facts, OWN_CARD if shards_of(source.recipe) else None),
         metrics={
-            key: round(int8[key], 4)
+            key: round(value, 4)
             for key, _, unit in HEADLINES[name]
-            if unit != "n" and math.isfinite(int8.get(key, math.nan))
+            if unit != "n" and (value := int8.get(key)) is not None and math.isfinite(value)
         },
     )
 

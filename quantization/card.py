@@ -40,6 +40,8 @@ HEADLINES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("ap_50", "average precision, IoU 0.5", "%"),
         ("ap", "average precision, IoU 0.5 to 0.95", "%"),
         ("false_positives_per_image", "false faces per face-free picture", ""),
+        ("recall_50_confirmed", "faces of two teachers found, and confirmed by the landmark model", "%"),
+        ("false_positives_confirmed", "false faces per face-free picture, confirmed too", ""),
         ("faces", "faces of two teachers", "n"),
         ("faces_shrunk", "of them shrunk into a frame of 640 x 480", "n"),
         ("face_free_images", "face-free pictures", "n"),
@@ -67,7 +69,7 @@ HEADLINES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     ),
 }
 # Figure -> how many it is of. Where they were counted and none was there, the figure is a dash.
-_COUNTS = {"false_positives_per_image": "face_free_images"}
+_COUNTS = dict.fromkeys(("false_positives_per_image", "false_positives_confirmed"), "face_free_images")
 _CLASSES = {
     "parsing": (CELEBAMASK19.names, (("f1", "F1"), ("iou", "IoU"))),
     "expression": (FER8.names, (("recall", "recall"),)),

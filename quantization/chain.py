@@ -18,7 +18,7 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,10 @@ class Step:
     """What there is to say about what was written."""
     estimate: Callable[[], float | None] = lambda: None
     """Seconds that the work will take, where something better is known than what it took before."""
+    needs: Callable[[], Sequence[str]] = tuple
+    """What the work would stop at that is no file it reads, each with its mend."""
+    mend: Callable[[str], str] = lambda _: "see where it should come from"
+    """What brings a file that the step reads and no step writes, by what it is."""
     goes_on: bool = False
     """The work itself knows what it may go on with; otherwise what was made from other inputs is removed."""
     adopts: bool = False
@@ -69,12 +73,15 @@ class Planned:
     step: Step
     reason: str | None
     seconds: float | None
+    missing: tuple[str, ...] = ()
+    """What the work would stop at, each with its mend; of what earlier steps make nothing is missing."""
 
 
 def plan(steps: Sequence[Step], states: Path) -> list[Planned]:
     """What :func:`run` would do, as far as it can be known before it is done."""
     found: list[Planned] = []
     changing: dict[Path, str] = {}
+    made: set[Path] = set()
     for step in steps:
         before = {changing[path] for path in step.reads.values() if path in changing}
         if before:
@@ -82,9 +89,12 @@ def plan(steps: Sequence[Step], states: Path) -> list[Planned]:
             reason: str | None = f"after {last}"
         else:
             reason = _reason(step, _state(states, step), _inputs(step))
-        found.append(Planned(step, reason, _seconds(step, states)))
-        if reason is not None and not _adopted(step, states):
+        works = reason is not None and not _adopted(step, states)
+        missing = tuple(_missing(step, made)) if works else ()
+        found.append(Planned(step, reason, _seconds(step, states), missing))
+        if works:
             changing |= dict.fromkeys(step.writes.values(), step.name)
+        made |= set(step.writes.values())
     return found
 
 
@@ -164,6 +174,14 @@ def _reason(step: Step, state: Mapping[str, Any], inputs: Mapping[str, Any]) -> 
         return f"{missing[0]} is missing"
     spoiled = [p.name for what, p in step.writes.items() if digest(p) != state["outputs"].get(what)]
     return f"{spoiled[0]} is not what was written" if spoiled else None
+
+
+def _missing(step: Step, made: Collection[Path]) -> Iterator[str]:
+    for what, path in step.reads.items():
+        if path not in made and not path.exists():
+            named = what if what.endswith(str(path)) else f"{what}, {path}"
+            yield f"{named}: not there; {step.mend(what)}"
+    yield from step.needs()
 
 
 def _adopted(step: Step, states: Path) -> bool:

@@ -39,7 +39,7 @@ COPIED = "yunet_n_320_320.onnx"  # the published file whose features a detection
 WEIGHTS = Path(__file__).parent / "weights"  # committed: NAME.npz of the recipe NAME.toml
 Report = Callable[[int, Mapping[str, Any] | None], None]
 # How shards are read, and into which classes; what they hold is in their digests.
-_OF_SHARDS = ("data.validation", "data.share", "data.lossy", "deploy.labels")
+_OF_SHARDS = ("data.validation", "data.share", "data.lossy", "data.agreement", "deploy.labels")
 # They change when and how fast, not what comes out: batches depend on the seed and the step alone.
 _NO_MATTER = ("schedule.workers", "schedule.validate_every")
 
@@ -129,6 +129,8 @@ class Course:
                 found[f"labels {name}"] = self.labels / f"{name}.npz"
         if "labels lfpw" in found:
             found["labels lfpw_faces"] = self.labels / "lfpw_faces.npz"
+        if self.recipe["student"].get("mistaken"):
+            found["list of mistaken faces"] = splits.MISTAKEN
         for name in self.recipe["student"].get("taught", ()):
             found[f"maps {name}"] = self.labels / "parsing" / name
         found |= {f"shards {root}": root for root in shards_of(self.recipe)}

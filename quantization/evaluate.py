@@ -40,11 +40,12 @@ from . import agreement, graded
 from .datasets import celebamask, ferplus, lfpw
 from .graded import Graded, Metrics
 from .metrics import average_precision
+from .panel import Panel
 from .progress import progress
-from .provenance import digest
+from .provenance import digest, numbers_or_null
 from .shrunk import SIZES, shrunk
 from .splits import parts
-from .taught import Taught, weights_bytes
+from .taught import Taught
 from .teachers.face3d import Face3D
 
 __all__ = [
@@ -81,7 +82,8 @@ class Grader:
     """Where the data and the teacher's labels lie, and how an analyzer for some tasks is made.
 
     ``candidates`` makes a detector that also reports doubtful faces (a low ``min_score``), for the
-    precision-recall curve; without it AP is that of the faces reported, and lower. ``digests``: SHA-256 of
+    precision-recall curve; without it AP is that of the faces reported, and lower. ``confirming`` makes one
+    that asks a landmark model about each face. ``digests``: SHA-256 of
     the graded file per task, which the curves repeat, so that a report can tell whose they are; and so they
     do ``sizes``, bytes of the networks that no report will have at hand. ``agree``: hold it against the
     teacher too, which says nothing of the teacher itself.
@@ -91,6 +93,7 @@ class Grader:
     labels: Path
     analyzer: Callable[[tuple[str, ...]], Analyzer]
     candidates: Callable[[], Analyzer] | None = None
+    confirming: Callable[[], Analyzer] | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     agree: bool = True
@@ -167,7 +170,10 @@ class Grader:
         false, free = 0, 0
         sized: dict[int, list[bool]] = {side: [] for side in SIZES}
         candidates = self.candidates or (lambda: self.analyzer(()))
-        with self.analyzer(()) as analyzer, candidates() as eager:
+        confirmed: list[bool] = []
+        doubtful = 0
+        confirming = self.confirming or (lambda: self.analyzer(()))
+        with self.analyzer(()) as analyzer, candidates() as eager, confirming() as careful:
             for name in progress("detection", parts("lfpw", "validation")):
                 rgb, mine = lfpw.load_photo(root, name), names == name
                 found = analyzer.analyze(rgb).faces
@@ -175,6 +181,10 @@ class Grader:
                     truth = BBox(*(float(v) for v in boxes[i]))
                     best = max((f.bbox.iou(truth) for f in found), default=0.0)
                     rows.append((best, bool(agreed[i]), brightness(rgb, boxes[i])))
+                sure_of = [f.bbox for f in careful.analyze(rgb).faces]
+                for box in boxes[mine & sure & agreed]:
+                    truth = BBox(*(float(v) for v in box))
+                    confirmed.append(any(found.iou(truth) >= 0.5 for found in sure_of))
                 said = [f.bbox for f in eager.analyze(rgb).faces]
                 guess = np.array([(b.x, b.y, b.width, b.height, b.score) for b in said]).reshape(-1, 5)
                 wanted = mine & sure & agreed
@@ -185,10 +195,12 @@ class Grader:
                 for piece in face_free(rgb, boxes[mine]):
                     free += 1
                     false += len(analyzer.analyze(piece).faces)
+                    doubtful += len(careful.analyze(piece).faces)
         overlap, both, light = (np.array(column) for column in zip(*rows, strict=True))
         precision = average_precision(*zip(*judged, strict=True))
         found_all = graded.detection(overlap, both, light, precision, false, free)
-        return graded.recall_by_size(found_all, sized)
+        found_all = graded.recall_by_size(found_all, sized)
+        return graded.confirmed(found_all, confirmed, doubtful, free) if self.confirming else found_all
 
 
 def graders(
@@ -212,7 +224,8 @@ def graders(
             digests = {task: str(digest(weights / f"{task}.npz")) for task in students}
         make = partial(FaceAnalyzer, bundle=bundle, backend=backend)
         eager = partial(make, (), min_score=DOUBTFUL)
-        yield kind, tuple(students), Grader(data, labels, make, eager, digests)
+        careful = partial(make, ("landmarks",)) if "landmarks" in students else None
+        yield kind, tuple(students), Grader(data, labels, make, eager, careful, digests)
     if teachers is not None:
         from .teachers.analyzer import GRADED, TeacherAnalyzer, network_bytes
 
@@ -220,14 +233,14 @@ def graders(
         eager = partial(load, (), min_score=DOUBTFUL)
         digests = {task: str(digest(teachers / name)) for task, name in GRADED.items()}
         sizes = {task: network_bytes(teachers, task) for task in GRADED}
-        yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, digests, sizes, agree=False)
+        yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, None, digests, sizes, agree=False)
 
 
-def grader_of(teacher: Taught, data: Path, labels: Path) -> Grader:
-    """The grader of a teacher that was trained here, for its task."""
+def grader_of(teacher: Taught | Panel, data: Path, labels: Path) -> Grader:
+    """The grader of a teacher that was trained here, or of teachers asked together, for their task."""
     eager = partial(teacher.analyzer, (), min_score=DOUBTFUL)
-    whose, size = {teacher.task: teacher.digest}, {teacher.task: weights_bytes(teacher.weights)}
-    return Grader(data, labels, teacher.analyzer, eager, whose, size)
+    whose, size = {teacher.task: teacher.digest}, {teacher.task: teacher.size}
+    return Grader(data, labels, teacher.analyzer, eager, None, whose, size)
 
 
 def _found_at(analyzer: Analyzer, rgb: Rgb, box: BBox, side: int) -> bool:
@@ -240,7 +253,7 @@ def record(path: Path, task: str, kind: str, values: Mapping[str, Any]) -> None:
     """Puts the values of a task and kind into the JSON file ``path``, and leaves the others as they are."""
     everything = json.loads(path.read_text()) if path.exists() else {}
     everything.setdefault(task, {})[kind] = values
-    text = json.dumps(everything, indent=1, sort_keys=True)
+    text = json.dumps(numbers_or_null(everything), indent=1, sort_keys=True)
     text = re.sub(r"\[[^\[\]{}]*\]", lambda m: " ".join(m[0].split()), text)  # a list of numbers is one line
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".partial")

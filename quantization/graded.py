@@ -23,6 +23,7 @@ __all__ = [
     "Graded",
     "Metrics",
     "agreement",
+    "confirmed",
     "detection",
     "expression",
     "landmarks",
@@ -190,6 +191,16 @@ def recall_by_size(graded: Graded, found: Mapping[int, Sequence[bool]]) -> Grade
     figures = {f"recall_at_{side}px": _mean(hits) for side, hits in found.items() if len(hits)}
     if figures:
         figures["faces_shrunk"] = float(max(len(hits) for hits in found.values()))
+    return Graded(graded.metrics | figures, graded.curves)
+
+
+def confirmed(graded: Graded, agreed: Sequence[bool], false: int, free: int) -> Graded:
+    """Adds what is left of the detected faces when the landmark model is asked about each, too.
+
+    ``agreed``: for each face that both teachers saw, whether it is there (IoU >= 0.5).
+    """
+    rate = false / free if free else float("nan")
+    figures = {"recall_50_confirmed": _mean(agreed), "false_positives_confirmed": rate}
     return Graded(graded.metrics | figures, graded.curves)
 
 

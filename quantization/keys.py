@@ -40,6 +40,8 @@ class Key:
     """Of a list every item; of a table its keys, or what stands under any name; None: anything."""
     count: int | None = None
     """Of a list: how many items."""
+    multiple: int = 1
+    """Of a whole number: what divides it."""
 
     def __str__(self) -> str:
         if self.kind == "list":
@@ -54,7 +56,7 @@ class Key:
         said = {"whole": "a whole number", "flag": "true or false"}.get(self.kind, f"a {self.kind}")
         low = f" of at least {self.least:g}" if self.least > -math.inf else ""
         high = f"{' and' if low else ' of'} at most {self.most:g}" if self.most < math.inf else ""
-        return said + low + high
+        return said + low + high + (f", a multiple of {self.multiple}" if self.multiple > 1 else "")
 
 
 def holds(value: float, bound: str) -> bool:
@@ -101,7 +103,7 @@ def _is(value: Any, key: Key) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if key.kind in {"whole", "number"}:
         right = number and (key.kind == "number" or isinstance(value, int))
-        return right and key.least <= value <= key.most
+        return right and key.least <= value <= key.most and (key.multiple == 1 or value % key.multiple == 0)
     if key.kind == "names":
         names = value if isinstance(value, list) else [value]
         return len(names) > 0 and all(isinstance(name, str) and name for name in names)

@@ -29,7 +29,8 @@ from .datasets import lfpw
 from .progress import progress
 from .provenance import digest
 from .splits import Item, parts, read_split
-from .teachers.facemesh import FaceMesh, RidgeMap, mirrored
+from .teachers.facemesh import FaceMesh, RidgeMap
+from .teachers.mirror import mirrored
 from .teachers.ultraface import UltraFace
 from .teachers.yunet import YuNet
 

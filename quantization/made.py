@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -137,9 +138,12 @@ class Made:
             record(results / "curves.json", self.task, kind, graded.curves)
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """The figures by kind, ``int8`` and ``fp32``."""
-        found = json.loads((self.folder / "results" / "metrics.json").read_text())
-        return dict(found[self.task])
+        """The figures by kind, ``int8`` and ``fp32``; NaN where the file has null."""
+        found = json.loads((self.folder / "results" / "metrics.json").read_text())[self.task]
+        return {
+            kind: {name: math.nan if value is None else value for name, value in figures.items()}
+            for kind, figures in found.items()
+        }
 
     def lost(self) -> Iterator[str]:
         """The gate ``lost``: the figures of which int8 costs more than it may."""
@@ -164,4 +168,5 @@ class Made:
 
 
 def _told(gate: str, found: Mapping[str, Any]) -> str:
-    return f"gates.{gate}: {found['name']}: {found['value']:.4g}, bound {found['bound']:.4g}"
+    value = math.nan if found["value"] is None else found["value"]
+    return f"gates.{gate}: {found['name']}: {value:.4g}, bound {found['bound']:.4g}"

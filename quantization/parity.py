@@ -241,11 +241,12 @@ def compare(names: Sequence[str], reference: Maps, other: Maps) -> tuple[OutputP
     return tuple(found)
 
 
-def metric_gates(task: str, figures: Mapping[str, Mapping[str, float]]) -> tuple[Gate, ...]:
+def metric_gates(task: str, figures: Mapping[str, Mapping[str, float | None]]) -> tuple[Gate, ...]:
     """Hold ``figures["int8"]`` against ``figures["fp32"]``; empty when either is missing.
 
-    Of the figures of a ``*`` those that fp32 lacks, or has NaN for, have no gate: a class that neither the
-    truth nor the float network names. Every other figure must be there and be a number on both sides.
+    Of the figures of a ``*`` those that fp32 lacks, or has NaN or null for, have no gate: a class that
+    neither the truth nor the float network names. Every other figure must be there and be a number on both
+    sides.
     """
     if not {"int8", "fp32"} <= figures.keys():
         return ()
@@ -255,10 +256,16 @@ def metric_gates(task: str, figures: Mapping[str, Mapping[str, float]]) -> tuple
         if limit.task != task:
             continue
         stem = limit.figure.rstrip("*")
-        several = [k for k, value in fp32.items() if k.startswith(stem) and not np.isnan(value)]
+        several = [k for k in fp32 if k.startswith(stem) and not np.isnan(_number(fp32, k))]
         for figure in several if limit.figure.endswith("*") else [stem]:
-            loss = fp32.get(figure, np.nan) - int8.get(figure, np.nan)
+            loss = _number(fp32, figure) - _number(int8, figure)
             loss = loss if limit.higher_is_better else -loss
             name = limit.name + figure.removeprefix(stem).join((" ", "")).rstrip()
             gates.append(Gate(f"{name}: lost to int8", float(loss), limit.limit, bool(loss <= limit.limit)))
     return tuple(gates)
+
+
+def _number(figures: Mapping[str, float | None], name: str) -> float:
+    """NaN where the figure is missing, or is null: what JSON has for NaN."""
+    value = figures.get(name)
+    return float("nan") if value is None else float(value)

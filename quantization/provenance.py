@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -12,7 +13,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EXPORT", "TRAINING", "commit", "digest", "machine", "versions", "write_bytes", "write_json"]
+__all__ = [
+    "EXPORT",
+    "TRAINING",
+    "commit",
+    "digest",
+    "machine",
+    "numbers_or_null",
+    "versions",
+    "write_bytes",
+    "write_json",
+]
 
 TRAINING = ("numpy", "opencv-python-headless", "torch")
 EXPORT = ("ai-edge-litert", "ai-edge-quantizer", "litert-converter", "litert-torch", "onnx", "onnxruntime")
@@ -78,5 +89,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any] | list[Any]) -> None:
-    """The same for JSON."""
-    write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
+    """The same for JSON; what is no number becomes null, for JSON has no word for it."""
+    text = json.dumps(numbers_or_null(values), indent=1, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def numbers_or_null(values: Any) -> Any:
+    """JSON values with None for every NaN and infinity in them."""
+    if isinstance(values, Mapping):
+        return {name: numbers_or_null(value) for name, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [numbers_or_null(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

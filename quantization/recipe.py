@@ -1,4 +1,4 @@
-"""Recipes: all that one may say, in one table, and the reader that holds a file to it (:mod:`.keys`).
+"""Recipes: the reader that holds a file to all that one may say (:mod:`.schema`), and what it says.
 
 A recipe is TOML: the task, and tables. ``[student]`` is the network, its losses and its augmentation;
 ``[schedule]`` the training; ``[deploy]`` calibration, crop and what the manifest says; ``[data]`` pins the
@@ -19,6 +19,7 @@ from typing import Any
 import tomllib
 
 from .keys import Key, RecipeError, check_table, holds
+from .schema import GRID_SIZES, LABELLED, SETS, SHARE, STUDENTS, TASKS, schema
 
 __all__ = [
     "LABELLED",
@@ -43,174 +44,9 @@ __all__ = [
     "teachers_of",
 ]
 
-TASKS = ("detection", "landmarks", "parsing", "expression")
 RECIPES = Path(__file__).parent / "recipes"
-LABELLED = ("lfpw", "celebamask", "celeba_hq", "utkface", "youtube_faces")
-SETS = (*LABELLED, "ferplus")
 
-_ASKS_NOBODY = {"temperature", "yunet"}  # keys of student.losses that need no teacher trained here
-
-
-def _need(key: Key) -> Key:
-    return Key(key.kind, True, key.least, key.most, key.allowed, key.of, key.count)
-
-
-_SHARE, _AMOUNT = Key("number", least=0, most=1), Key("number", least=0)
-_COUNT, _TEXT, _FLAG = Key("whole", least=1), Key("text"), Key("flag")
-_WIDTHS = Key("list", True, of=_COUNT)
-_TEMPERATURE = Key("number", least=0.1)
-_MIX = (
-    "photo",
-    "mosaic",
-    "pasted",
-    "natural",
-    "bystander",
-    "largest",
-    "smallest",
-    "soft",
-    "strength",
-    "hard",
-    "squeezed",
-    "couples",
-    "written",
-    "decoys",
-    "beside",
-)
-_SCENES = dict.fromkeys(_MIX, _AMOUNT) | dict.fromkeys(("rendered", "turned"), Key("whole", least=0))
-_CROP = {
-    "scale": Key("number", True, least=0.1),
-    "shift": Key("list", True, of=Key("number", least=-2, most=2), count=2),
-    "align_above": Key("number", least=0, most=180),
-}
-# quantization.augment.DAMAGES
-_DAMAGES = ("dark", "grey", "blur", "motion", "small", "noise", "jpeg")
-_DAMAGE = {"damage": Key("table", of=dict.fromkeys(_DAMAGES, _SHARE))}
-_TURNED_TO = Key("number", least=0, most=180)
-_PARSING = {
-    **_DAMAGE,
-    "size": _need(_COUNT),
-    "sizes": Key("list", of=_COUNT),
-    "decoder": _WIDTHS,
-    "rare": _AMOUNT,  # help of it is not shown (comparisons/parsing-rare.toml): new recipes leave it out
-    "turned": _need(_SHARE),
-    "turned_to": _TURNED_TO,
-    "strength": _need(_AMOUNT),
-    "dice": _need(_AMOUNT),
-    "taught": Key("list", of=Key("text", allowed=LABELLED)),
-    "taught_share": _SHARE,
-}
-_LANDMARKS = {
-    **_DAMAGE,
-    "size": _need(_COUNT),
-    "code": _need(_COUNT),
-    "negatives": _need(_SHARE),
-    "face3d": _FLAG,
-    "turned": _need(_SHARE),
-    "turned_to": _TURNED_TO,
-    "covered": _need(_SHARE),
-    "strength": _need(_AMOUNT),
-    "share": Key("table", of=dict.fromkeys(LABELLED, _SHARE)),
-    "also_validation": Key("list", of=Key("text", allowed=LABELLED[1:])),  # LFPW's grades this very task
-    "rendered": _COUNT,
-    "rendered_share": _SHARE,
-}
-_DETECTION = {
-    **_DAMAGE,
-    "width": _need(_COUNT),
-    "height": _need(_COUNT),
-    "widths": _WIDTHS,
-    "blocks": _WIDTHS,
-    "neck": _need(_COUNT),
-    "quality_floor": _need(_SHARE),
-    "scenes": Key("table", True, of=_SCENES),
-    "album": _COUNT,
-    "album_share": _SHARE,
-    "smallest": _need(_AMOUNT),
-}
-_EXPRESSION = {"balance": _need(_AMOUNT), "turned": _SHARE, "turned_to": _TURNED_TO, **_DAMAGE}
-_STUDENTS: Mapping[str, Mapping[str, Key]] = {
-    "detection": _DETECTION | {"losses": Key("table", of={"scores": _AMOUNT, "yunet": _AMOUNT})},
-    "detection teacher": _DETECTION,
-    "landmarks": {"widths": _WIDTHS, **_LANDMARKS, "losses": Key("table", of={"kd": _AMOUNT})},
-    "landmarks teacher": {
-        "encoder": _need(_TEXT),
-        "widths": Key("list", True, of=_COUNT, count=3),
-        "softened": _SHARE,
-        **_LANDMARKS,
-    },
-    "parsing": {"widths": _WIDTHS, **_PARSING, "losses": Key("table", of={"features": _AMOUNT})},
-    "parsing teacher": {"encoder": _need(_TEXT), **_PARSING},
-    "expression": {
-        "widths": _WIDTHS,
-        **_EXPRESSION,
-        "losses": Key("table", of={"soft": _AMOUNT, "decoupled": _AMOUNT, "temperature": _TEMPERATURE}),
-    },
-    "expression teacher": {"widths": _WIDTHS, "blocks": _WIDTHS, **_EXPRESSION},
-}
-_SCHEDULE = {
-    "steps": _need(_COUNT),
-    "batch": _need(_COUNT),
-    "rate": Key("number", True, least=0),
-    "weight_decay": _AMOUNT,
-    "warmup": Key("whole", least=0),
-    "ema": _SHARE,
-    "seed": Key("whole", least=0),
-    "validate_every": _COUNT,
-    "workers": _COUNT,
-    "start": _TEXT,
-    "encoder_rate": _AMOUNT,
-    "quantised": _FLAG,
-}
-_DEPLOY = {
-    "licence": _TEXT,
-    "labels": _TEXT,
-    "description": _need(_TEXT),
-    "calibration": _need(_COUNT),
-    "percentile": Key("number", least=50, most=100),
-    "false_per_window": _AMOUNT,
-    "min_sqnr_db": Key("number"),
-    "precision": Key("text", allowed=("int8",)),
-    "crop": Key("table", of=_CROP),
-    "head": Key("table", True),
-}
-
-
-def schema(kind: str) -> Mapping[str, Key]:
-    """The keys of a recipe for one of `TASKS`, or for the teacher of one, as ``parsing teacher``."""
-    deploy = {} if kind.endswith(" teacher") else dict(_DEPLOY)
-    if not kind.startswith("detection"):
-        deploy["crop"] = Key("table", True, of=_CROP)
-    return {
-        "task": Key("text", True, allowed=TASKS),
-        "role": Key("text", allowed=("teacher", "student")),
-        "teacher": Key("names"),
-        "student": Key("table", True, of=_STUDENTS[kind]),
-        "schedule": Key("table", True, of=_SCHEDULE),
-        "deploy": Key("table", True, of=deploy),
-        "data": Key(
-            "table",
-            of={
-                "sets": Key("list", of=Key("text", allowed=SETS)),
-                "lists": Key("table", of=dict.fromkeys(SETS, _TEXT)),
-                "shards": Key("list", of=_TEXT),
-                "validation": Key("number", least=0.01, most=0.9),
-                "share": Key("number", least=0.01, most=1),
-                "lossy": _FLAG,
-            },
-        ),
-        "seen": Key("table", of={"data": Key("list", of=_TEXT), "teachers": Key("list", of=_TEXT)}),
-        "targets": Key("table", of=Key("bound")),
-        "gates": Key(
-            "table",
-            of={
-                "bytes": _COUNT,
-                "edgetpu": _FLAG,
-                "parity": _FLAG,
-                "lost": _FLAG,
-                "figures": Key("table", of=Key("bound")),
-            },
-        ),
-    }
+_ASKS_NOBODY = {"temperature", "yunet", "mirror"}  # keys of student.losses that need no teacher trained here
 
 
 def load_recipe(path: Path) -> dict[str, Any]:
@@ -241,10 +77,10 @@ def check_recipe(recipe: Mapping[str, Any], path: Path) -> None:
     kind = task
     if recipe.get("role") == "teacher" or "encoder" in recipe.get("student", {}):
         kind = f"{task} teacher"
-        if "encoder" in recipe.get("student", {}) and "encoder" not in _STUDENTS.get(kind, {}):
+        if "encoder" in recipe.get("student", {}) and "encoder" not in STUDENTS.get(kind, {}):
             raise RecipeError(f"{path}: student.encoder: only teachers of landmarks and parsing have one")
-        if kind not in _STUDENTS:
-            known = ", ".join(name.removesuffix(" teacher") for name in _STUDENTS if " " in name)
+        if kind not in STUDENTS:
+            known = ", ".join(name.removesuffix(" teacher") for name in STUDENTS if " " in name)
             raise RecipeError(f"{path}: role: no teacher for {task} is trained here, only for {known}")
     try:
         check_table("", recipe, schema(kind))
@@ -331,12 +167,9 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
     student, data = recipe["student"], recipe.get("data", {})
     if recipe["schedule"].get("quantised") and "start" not in recipe["schedule"]:
         raise RecipeError("schedule.start is missing beside schedule.quantised; write the float recipe there")
-    if student.get("taught") and "taught_share" not in student:
-        raise RecipeError(f"student.taught_share is missing beside student.taught; write {_SHARE}")
-    if student.get("rendered") and "rendered_share" not in student:
-        raise RecipeError(f"student.rendered_share is missing beside student.rendered; write {_SHARE}")
-    if student.get("album") and "album_share" not in student:
-        raise RecipeError(f"student.album_share is missing beside student.album; write {_SHARE}")
+    for what in ("taught", "rendered", "album"):
+        if student.get(what) and f"{what}_share" not in student:
+            raise RecipeError(f"student.{what}_share is missing beside student.{what}; write {SHARE}")
     if "teacher" in recipe and not student.get("taught") and "losses" not in student:
         raise RecipeError("teacher: it draws the maps of student.taught, which is missing; no losses ask it")
     if "teacher" not in recipe and any(
@@ -346,6 +179,8 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
     stages = len(student.get("widths", ())) - 1
     if recipe["task"] == "expression" and len(student.get("blocks", [1] * stages)) != stages:
         raise RecipeError(f"student.blocks is {student['blocks']}; write {stages}, one less than the widths")
+    if recipe["task"] == "landmarks" and "encoder" not in student:
+        _check_grid(student)
     _check_shards(recipe)
     read = sets_of(recipe)
     if "sets" in data and set(data["sets"]) != set(read):
@@ -355,11 +190,24 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
             raise RecipeError(f"data.lists.{name}: the task reads {', '.join(read)}")
 
 
+def _check_grid(student: Mapping[str, Any]) -> None:
+    """One convolution reads all of a landmark student's last map, which must have its size."""
+    grid, size = student.get("grid", 4), student["size"]
+    if grid not in GRID_SIZES:
+        raise RecipeError(f"student.grid is {grid}; write {' or '.join(map(str, GRID_SIZES))}")
+    sizes = GRID_SIZES[grid]
+    if size not in sizes:
+        raise RecipeError(
+            f"student.size is {size}; write a whole number of at least {sizes[0]} and at most {sizes[-1]}: "
+            f"the network reads a map of {grid} x {grid} cells"
+        )
+
+
 def _check_shards(recipe: Mapping[str, Any]) -> None:
     """Shards alone have nothing of what the built-in data sets' own labels are read for."""
     task, student, data = recipe["task"], recipe["student"], recipe.get("data", {})
     if "shards" not in data:
-        for name in ("validation", "share", "lossy"):
+        for name in ("validation", "share", "lossy", "agreement"):
             if name in data:
                 raise RecipeError(f"data.{name} is of shards: write data.shards beside it, or leave it out")
     if shards_share(recipe) < 1:

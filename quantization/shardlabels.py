@@ -1,23 +1,25 @@
-"""A teacher's labels for webdataset shards: of every shard a new one that holds them, pictures included.
+"""Teachers' labels for webdataset shards: of every shard a new one that holds them, pictures included.
 
-What the teacher says takes the place of the sample's own label of that kind; all its other labels stay, and
+What the teachers say takes the place of the sample's own label of that kind; all its other labels stay, and
 the attribute ``teacher`` names whose answer it is. Points, maps, blendshapes and boxes are written as such;
 of an expression the probabilities as ``votes`` (none for "unknown" and "not a face"), the likeliest class as
-``expression``.
-The new shard states the old one's terms and the teacher's together. A sample in which no face is found, or
+``expression``. A pixel that no teacher's crop holds is unknown (255). Of several views
+(:class:`.panel.Panel`) the attribute ``agreement_TASK`` says how far they agree, 0 to 1; a pixel that they
+doubt is unknown, too, a box that they doubt is marked in ``invalid``.
+The new shard states the old one's terms and the teachers' together. A sample in which no face is found, or
 that is broken, is left out; the shard's notes count the ones and name the others.
 
 The face is YuNet's: the one that holds the middle of the sample's points or of its only box, else the
-largest; YuNet's terms then join the others. A teacher that sees the whole picture needs none. Who trains on
+largest; YuNet's terms then join the others. Teachers that see the whole picture need none. Who trains on
 the shard must know whose the boxes are: the attribute ``faces`` says ``all`` where a detector boxed everybody
 and ``one`` where the box is only the labelled face's; where a sample has several boxes, ``face`` is the box
-(x, y, width, height, whole pixels) of the face that the teacher looked at.
+(x, y, width, height, whole pixels) of the face that the teachers looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,26 +30,28 @@ from numpy.typing import NDArray
 from edgeface.labels import FER8
 
 from .datasets import POINT_SCHEMES, DataSet, Sample, Terms, open_dataset, write_shard
-from .datasets.sample import Attribute
+from .datasets.sample import AGREEMENT, Attribute
 from .datasets.shards import join_terms, read_notes, shard_files
 from .engines import Read, Work, finish, question_of
+from .panel import Asked, Panel, PanelError
 from .provenance import digest
-from .teachers.adapter import Adapter, AdapterError
-from .teachers.adapter import Landmarks as LandmarksRule
+from .teachers.adapter import AdapterError
 from .teachers.answers import (
-    Answer,
     BlendshapesAnswer,
     ExpressionAnswer,
     FacesAnswer,
     MapAnswer,
     PointsAnswer,
 )
+from .teachers.together import Joint
 from .teachers.yunet import TERMS as YUNET
 
 __all__ = ["DETECTOR", "FORMAT", "Labelled", "Labelling", "label_shard", "label_shards", "summary"]
 
 DETECTOR = "yunet_n_640_640.onnx"
-FORMAT = 2  # to be raised when the same teacher would be written down otherwise
+FORMAT = 3  # to be raised when the same teacher would be written down otherwise
+
+_UNKNOWN = 255  # of a map
 
 Array = NDArray[np.float32]
 Face = tuple[Array, float, Array]  # box, score, five keypoints
@@ -67,49 +71,39 @@ class Labelled:
 class Labelling:
     """What `engines.finish` does with every shard. Made by :meth:`of`."""
 
-    adapter: Adapter
-    model: Path
+    panel: Panel
     detector: Path | None
-    accept_licence: bool
+    terms: tuple[Terms, ...] = field(repr=False)
     question: str = field(repr=False)
     suffix: str = ".tar"
 
     @classmethod
-    def of(cls, adapter: Adapter, model: Path, teachers: Path, accept_licence: bool = False) -> Labelling:
-        """The work of a teacher.
+    def of(cls, panel: Panel, teachers: Path) -> Labelling:
+        """The work of teachers.
 
         Args:
-            adapter: What is known of it.
-            model: Its ONNX file.
+            panel: Who they are.
             teachers: Folder of YuNet's file, which finds the face for teachers that see a crop.
-            accept_licence: Its terms were read and allow the use.
 
         Raises:
-            LicenceError: Its terms were not accepted.
-            AdapterError: Its points have no scheme, or a file is missing.
+            PanelError: Their points have no scheme.
+            AdapterError: YuNet's file is missing.
+            TermsError: Nobody declared the terms of what one of them learned from.
         """
-        from .teachers.onnx import check_licence
-
-        check_licence(adapter, accept_licence)
-        if isinstance(adapter.output, LandmarksRule) and adapter.output.scheme not in POINT_SCHEMES:
-            raise AdapterError(
-                f"{adapter.name}: the order of its {adapter.output.count} points has no name here, so nobody "
-                f"could read them: landmarks.scheme must be one of {', '.join(POINT_SCHEMES)}"
+        if panel.task == "landmarks" and panel.scheme not in POINT_SCHEMES:
+            raise PanelError(
+                f"{panel.name}: the order of its points has no name here, so nobody could read them: "
+                f"landmarks.scheme must be one of {', '.join(POINT_SCHEMES)}"
             )
-        detector = None if adapter.crop.kind == "whole" else (teachers / DETECTOR).resolve()
-        for path in (model, detector):
-            if path is not None and not path.is_file():
-                raise AdapterError(f"{path}: there is no such file; a teacher of crops needs YuNet's too")
-        model = model.resolve()
-        question = question_of(FORMAT, asdict(adapter), digest(model), detector and digest(detector))
-        return cls(adapter, model, detector, accept_licence, question)
+        detector = None if panel.needs == "nothing" else (teachers / DETECTOR).resolve()
+        if detector is not None and not detector.is_file():
+            raise AdapterError(f"{detector}: there is no such file; a teacher of crops needs YuNet's")
+        question = question_of(FORMAT, *panel.asked, detector and digest(detector))
+        return cls(panel, detector, panel.terms, question)
 
     def open(self) -> Read:
-        """Loads the teacher and, where it sees a crop, YuNet."""
-        from .teachers.onnx import OnnxTeacher
-
-        teacher = OnnxTeacher(self.adapter, self.model, accept_licence=self.accept_licence)
-        label = partial(label_shard, teacher, self.adapter.name, (self.adapter.terms,))
+        """Loads the teachers and, where they see a crop, YuNet."""
+        label = partial(label_shard, self.panel.open(), self.panel.name, self.terms)
         if self.detector is None:
             return partial(label, None)
         from .label import find_face
@@ -154,7 +148,7 @@ def _told(path: Path) -> Labelled:
 
 
 def label_shard(
-    teacher: Callable[..., Answer | None],
+    teacher: Asked,
     name: str,
     own: Sequence[Terms],
     find: Callable[[NDArray[np.uint8], Array | None], Face | None] | None,
@@ -186,14 +180,16 @@ def label_shard(
                 counts["without_face"] += 1
                 continue
             counts["samples"] += 1
-            changes, whose = _changes(said), dict[str, Attribute](teacher=name)
-            if isinstance(said, FacesAnswer):
+            changes, whose = _changes(said), _whose(said, name)
+            replaced = {_agreement(said)} | ({"invalid"} if "boxes" in changes else set())
+            known = {key: value for key, value in sample.attributes.items() if key not in replaced}
+            if isinstance(said.answer, FacesAnswer):
                 whose["faces"] = "all"
             elif face is not None and sample.boxes is None:
                 changes["boxes"], whose["faces"] = face[0][None], "one"
             elif face is not None and sample.boxes is not None and len(sample.boxes) > 1:
                 whose["face"] = tuple(int(value) for value in face[0].round())
-            yield replace(sample, attributes={**sample.attributes, **whose}, **changes)
+            yield replace(sample, attributes={**known, **whose}, **changes)
 
     terms = join_terms(data.terms, *own, *([YUNET] if find else []))
     write_shard(target, samples(), terms, lambda: {**counts, "teacher": name, "broken": _broken(data)})
@@ -213,14 +209,33 @@ def _middle(sample: Sample) -> Array | None:
     return None
 
 
-def _changes(said: Answer) -> dict[str, Any]:
-    """The fields of a sample that an answer fills."""
+def _agreement(joint: Joint) -> str:
+    """The attribute that says how far several views agree: each task has its own."""
+    kinds = {FacesAnswer: "detection", MapAnswer: "parsing", ExpressionAnswer: "expression"}
+    return f"{AGREEMENT}{kinds.get(type(joint.answer), 'landmarks')}"
+
+
+def _whose(joint: Joint, name: str) -> dict[str, Attribute]:
+    """Who says it, and how far they agree."""
+    told: dict[str, Attribute] = {"teacher": name}
+    if joint.agreement is not None:
+        told[_agreement(joint)] = round(joint.agreement, 4)
+    if isinstance(joint.answer, FacesAnswer) and joint.doubted is not None and joint.doubted.any():
+        told["invalid"] = tuple(joint.doubted.astype(int).tolist())
+    return told
+
+
+def _changes(joint: Joint) -> dict[str, Any]:
+    """The fields of a sample that an answer fills; a pixel that is doubted is unknown."""
+    said = joint.answer
     if isinstance(said, PointsAnswer):
         return {"points": said.points, "points_scheme": said.scheme, "visible": None}
     if isinstance(said, BlendshapesAnswer):
-        return {**_changes(said.points), "blendshapes": said.values, "blendshapes_known": said.known}
+        points = _changes(Joint(said.points))
+        return {**points, "blendshapes": said.values, "blendshapes_known": said.known}
     if isinstance(said, MapAnswer):
-        return {"mask": said.labels, "mask_scheme": said.scheme}
+        mask = said.labels if joint.doubted is None else np.where(joint.doubted, _UNKNOWN, said.labels)
+        return {"mask": mask.astype(np.uint8), "mask_scheme": said.scheme}
     if isinstance(said, ExpressionAnswer):
         votes = np.zeros(len(FER8) + 2, np.float32)
         votes[: len(FER8)] = said.probabilities

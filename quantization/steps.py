@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import made, splits
+from . import made, missing, splits
 from .chain import Step
 from .courses import Course, Report
 from .provenance import EXPORT, TRAINING, versions
@@ -72,12 +72,14 @@ def steps_of(path: Path, place: Workplace) -> list[Step]:
         RecipeError: it, or a recipe it names, is not sound or not there.
     """
     courses = list(_courses(path, place, ()))
-    sets = {name for course in courses for name in sets_of(course.recipe)}
+    sets = {name for course in courses for name in sets_of(course.recipe) if name in LABELLED}
+    if sets:
+        sets.add("lfpw")  # what the mesh's points are fitted on
     steps = [_label(name, place) for name in LABELLED if name in sets]
     for course in courses:
-        for name in teachers_of(course.recipe)[:1]:
-            teacher = place.course(course.path.with_name(f"{name}.toml"))
-            steps += [_draw_maps(s, teacher, place) for s in course.recipe["student"].get("taught", ())]
+        beside = [course.path.with_name(f"{name}.toml") for name in teachers_of(course.recipe)]
+        teachers = [place.course(path) for path in beside]
+        steps += [_draw_maps(s, teachers, place) for s in course.recipe["student"].get("taught", ())]
         steps.append(_train(course, place))
     if not is_teacher(courses[-1].recipe):
         steps += _make(courses[-1], place)
@@ -117,22 +119,42 @@ def _label(name: str, place: Workplace) -> Step:
         writes["faces"] = place.labels / "lfpw_faces.npz"
     else:  # the face mesh's points are fitted on LFPW's
         reads["labels lfpw"] = place.labels / "lfpw.npz"
-    return Step(f"label {name}", {}, reads, writes, work, adopts=True)
+    return Step(
+        f"label {name}",
+        {},
+        reads,
+        writes,
+        work,
+        needs=lambda: missing.before(missing.LABELLING, missing.of_set(name, place.data)),
+        mend=missing.mend,
+        adopts=True,
+    )
 
 
-def _draw_maps(name: str, teacher: Course, place: Workplace) -> Step:
+def _draw_maps(name: str, teachers: Sequence[Course], place: Workplace) -> Step:
+    """The maps that all of the teachers draw together."""
+
     def work() -> None:
         from .label import label_parsing
-        from .teachers.parsing import labeller
+        from .teachers.parsing import Drawer, labeller
 
-        label_parsing(place.data, place.labels, name, labeller(teacher.recipe, teacher.weights))
+        drawers = [Drawer.of(one.recipe, one.weights) for one in teachers]
+        label_parsing(place.data, place.labels, name, labeller(drawers))
 
+    settings: dict[str, Any] = {}
+    reads = {f"labels {name}": place.labels / f"{name}.npz"}
+    for one in teachers:
+        whose = "" if one is teachers[0] else f"{one.path.stem}: "
+        keys = flat(one.recipe, "student.size", "student.decoder", "deploy.crop")
+        settings |= {f"{whose}{key}": value for key, value in keys.items()}
+        reads[f"{whose}teacher's weights"] = one.weights
     return Step(
         f"label --parsing {name}",
-        flat(teacher.recipe, "student.size", "student.decoder", "deploy.crop"),
-        {f"labels {name}": place.labels / f"{name}.npz", "teacher's weights": teacher.weights},
+        settings,
+        reads,
         {"maps": place.labels / "parsing" / name},
         work,
+        needs=lambda: missing.before(missing.TRAINING, missing.of_set(name, place.data)),
     )
 
 
@@ -150,6 +172,12 @@ def _train(course: Course, place: Workplace) -> Step:
         {"weights": course.weights},
         work,
         estimate=lambda: _training_seconds(course),
+        needs=lambda: missing.before(
+            missing.TRAINING,
+            missing.of_lessons(course.recipe, place.data),
+            missing.of_device(place.device),
+        ),
+        mend=missing.mend,
         goes_on=True,
     )
 
@@ -172,7 +200,15 @@ def _make(course: Course, place: Workplace) -> list[Step]:
     once = functools.cache(student.lessons)  # the data is read once for all steps of this process
 
     def step(name: str, *rest: Any, **more: Any) -> Step:
-        return Step(f"{name} {stem}", *rest, **more)
+        return Step(f"{name} {stem}", *rest, mend=missing.mend, **more)
+
+    def needs(packages: Mapping[str, str]) -> Callable[[], tuple[str, ...]]:
+        return lambda: missing.before(
+            packages,
+            missing.of_lessons(recipe, place.data),
+            missing.of_terms(course.path),
+            missing.of_threshold(recipe, place.teachers),
+        )
 
     return [
         step(
@@ -181,6 +217,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
             trained | held_out,
             files | {"draft": draft},
             lambda: student.convert(once()),
+            needs=needs(missing.CONVERTING),
             gates=lambda: student.too_large(gates.get("bytes")),
         ),
         step(
@@ -197,6 +234,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
             trained | held_out | {"draft": draft},
             {"parity": student.folder / "parity.json"},
             lambda: student.parity(once(), place.frames, place.interpreters),
+            needs=needs(missing.CONVERTING),
             gates=lambda: _mended(course, student.differing()) if gates.get("parity", True) else (),
         ),
         step(
@@ -205,6 +243,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
             trained | held_out | borrowed | {"draft": draft},
             {"metrics": metrics, "curves": results / "curves.json"},
             student.evaluate,
+            needs=needs(missing.GRADING),
             gates=lambda: _failed(student, gates),
             told=lambda: _targets(student, recipe.get("targets", {})),
         ),
@@ -214,6 +253,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
             {"draft": draft, "metrics": metrics, "curves": results / "curves.json"} | trained,
             {"bundle": student.folder / "student.bundle"},
             lambda: student.pack(student.folder / "student.bundle", metrics),
+            needs=needs(missing.CONVERTING),
             told=lambda: (str(student.folder / "student.bundle"),),
         ),
         step(
@@ -222,6 +262,7 @@ def _make(course: Course, place: Workplace) -> list[Step]:
             {"bundle": student.folder / "student.bundle", "curves": results / "curves.json"} | trained,
             {"page": student.folder / "report" / "report.html"},
             student.report,
+            needs=lambda: missing.before(missing.REPORTING),
             told=lambda: (str(student.folder / "report" / "report.html"),),
         ),
     ]

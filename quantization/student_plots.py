@@ -17,7 +17,7 @@ from .graded import BINS
 from .measured import Measured, Sources, size_of, stages
 from .plots import Plot
 
-__all__ = ["HEADLINES", "NOTES", "student_plots"]
+__all__ = ["HEADLINES", "NOTES", "graded_plots", "student_plots"]
 
 # Task -> figure, what it is, whether higher is better: what int8 is compared by.
 HEADLINES = {
@@ -69,12 +69,30 @@ NOTES = {
 def student_plots(student: Measured, sources: Sources, bundle: Bundle) -> Iterator[Plot]:
     """All that there is something to draw of, students and teachers together."""
     task, figures = student.task, student.metrics
+    drawn = [kind for kind in figures if kind != "teacher" or task not in NOTES]
+    kinds = {kind: student.curves[kind] for kind in drawn if kind in student.curves}
+    if "int8" in figures and "fp32" in figures:
+        pair = figures["int8"], figures["fp32"]
+        rows = [
+            (w, pair[0][k], pair[1][k], up) for k, w, up in HEADLINES[task] if k in pair[0] and k in pair[1]
+        ]
+        yield plots.int8_cost(task, rows)
+    yield from graded_plots(task, figures, kinds)
+    yield from _learning(task, student.stages, "", sources.logs)
+    for name in student.taught:
+        short = name.removeprefix(f"{task}-") + "-"
+        yield from _learning(task, stages(sources.recipes, name), short, sources.logs)
+    yield from _size(student, sources, bundle)
+
+
+def graded_plots(
+    task: str, figures: Mapping[str, Mapping[str, float]], kinds: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Plot]:
+    """The plots of a grading: ``figures`` and, in ``kinds``, curves of each kind that was graded."""
     of = {
         k: {key: v.get(key, float("nan")) for key in ("auc10", "ap_50", "aurc", "ece")}
         for k, v in figures.items()
     }
-    drawn = [kind for kind in figures if kind != "teacher" or task not in NOTES]
-    kinds = {kind: student.curves[kind] for kind in drawn if kind in student.curves}
 
     def each(key: str) -> dict[str, Any]:
         return {kind: curves[key] for kind, curves in kinds.items() if key in curves}
@@ -82,12 +100,6 @@ def student_plots(student: Measured, sources: Sources, bundle: Bundle) -> Iterat
     def figure(key: str) -> dict[str, float]:
         return {kind: values[key] for kind, values in of.items()}
 
-    if "int8" in figures and "fp32" in figures:
-        pair = figures["int8"], figures["fp32"]
-        rows = [
-            (w, pair[0][k], pair[1][k], up) for k, w, up in HEADLINES[task] if k in pair[0] and k in pair[1]
-        ]
-        yield plots.int8_cost(task, rows)
     if each("ced"):
         yield plots.curve(task, "ced", each("ced"), figure("auc10"))
         parts = {
@@ -113,11 +125,6 @@ def student_plots(student: Measured, sources: Sources, bundle: Bundle) -> Iterat
         yield plots.confusion(task, first["classes"], first["confusion"], kind)
     if any(each("subgroups").values()):
         yield _subgroups(task, each("subgroups"))
-    yield from _learning(task, student.stages, "", sources.logs)
-    for name in student.taught:
-        short = name.removeprefix(f"{task}-") + "-"
-        yield from _learning(task, stages(sources.recipes, name), short, sources.logs)
-    yield from _size(student, sources, bundle)
 
 
 def _subgroups(task: str, kinds: Mapping[str, Any]) -> Plot:

@@ -25,6 +25,8 @@ _FIGURES = (
     ("detection", "recall_70", "faces of two teachers found, IoU >= 0.7", True),
     *(("detection", f"recall_at_{side}px", f"faces shrunk to {side} px found", True) for side in SIZES),
     ("detection", "false_positives_per_image", "false faces per face-free picture", False),
+    ("detection", "recall_50_confirmed", "faces of two teachers found, and confirmed by landmarks", True),
+    ("detection", "false_positives_confirmed", "false faces per face-free picture, confirmed too", False),
     ("landmarks", "nme", "NME by the outer eye corners", True),
     ("landmarks", "missed", "faces missed by the detector", False),
     ("landmarks", "fr10", "faces with NME above 10 %", True),
@@ -42,6 +44,7 @@ _DATA = {
 # Figure, what of the photos it is graded on, and the figure that says how many there were.
 _PIECES = {
     "false_positives_per_image": ("windows without a face", "face_free_images"),
+    "false_positives_confirmed": ("windows without a face", "face_free_images"),
     **{f"recall_at_{side}px": ("faces", "faces_shrunk") for side in SIZES},
 }
 _RATIOS = (

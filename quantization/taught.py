@@ -1,9 +1,10 @@
-"""A teacher trained here, graded as a student is: its float network in a student's place in the runtime.
+"""What was trained here, teacher or student, as a teacher: graded, or asked to label, by its float network.
 
-Input and crop are its recipe's. What a head needs that training found (mean shape, temperature) is fitted on
-the training and tuning parts, as `pack` fits it for a student. All else is the built-in bundle's: the
-detector that finds the faces, from which roll on a crop is turned upright, and of a detector the threshold;
-of its figures AP alone does not depend on that one.
+It stands in a student's place in the runtime. Input and crop are its recipe's. What a head needs that
+training found (mean shape, temperature) is fitted on the training and tuning parts, as `pack` fits it for a
+student. All else is the built-in bundle's: the detector that finds the faces, from which roll on a crop is
+turned upright where the recipe does not say, and of a detector the threshold; of its figures AP alone does
+not depend on that one.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ import numpy as np
 from edgeface import Bundle, FaceAnalyzer
 from edgeface.bundle import ModelSpec
 from edgeface.heads import DETECTORS
+from edgeface.labels import CELEBAMASK19, FER8, IBUG68
 
 from .courses import WEIGHTS
+from .datasets import Terms
 from .provenance import digest
 from .recipe import RecipeError, is_teacher, load_recipe
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .teachers.answers import Ask
 
 __all__ = ["Taught", "weights_bytes"]
 
@@ -33,9 +38,9 @@ _RUNS = Path("runs")
 
 @dataclass(frozen=True, slots=True)
 class Taught:
-    """A trained teacher: its recipe's file, its float weights, and what its head needs beside them.
+    """A trained network: its recipe's file, its float weights, and what its head needs beside them.
 
-    Made by :meth:`of`; another process can open it.
+    A member of a :class:`quantization.panel.Panel`. Made by :meth:`of`; another process can open it.
     """
 
     path: Path
@@ -49,7 +54,7 @@ class Taught:
     def of(
         cls, path: Path, data: Path, labels: Path, weights: Path | None = None, run: Path | None = None
     ) -> Taught:
-        """The teacher of a recipe.
+        """What a recipe trained.
 
         Args:
             path: The recipe.
@@ -59,12 +64,10 @@ class Taught:
             run: Folder of its run; None: ``runs/NAME``, as `teach` has it.
 
         Raises:
-            RecipeError: The recipe is not sound or trains no teacher, its weights are not there or are of
-                another network, or what its head is fitted on is not there.
+            RecipeError: The recipe is not sound, its weights are not there or are of another network, or what
+                its head is fitted on is not there.
         """
         recipe = load_recipe(path)
-        if not is_teacher(recipe):
-            raise RecipeError(f"{path}: trains a student, not a teacher")
         run = run or _RUNS / path.stem
         if weights is None:
             known = [run / "weights.npz", WEIGHTS / f"{path.stem}.npz"]
@@ -73,8 +76,8 @@ class Taught:
         found = next((file for file in known if file.is_file()), None)
         if found is None:
             raise RecipeError(
-                f"{known[0]}: there are no weights; train them (`teach {path}`), or say where they are: "
-                "--run or --weights"
+                f"{known[0]}: there are no weights; train them "
+                f"(`{'teach' if is_teacher(recipe) else 'distill'} {path}`), or say where they are"
             )
         made = cls(path, recipe, found.resolve(), run)
         try:
@@ -101,9 +104,46 @@ class Taught:
         return str(self.recipe["task"])
 
     @property
+    def scheme(self) -> str:
+        """What its answers are in, as a :class:`quantization.panel.Member` says it."""
+        own = {"landmarks": IBUG68.key, "expression": FER8.key}
+        return own.get(self.task) or str(_labels(self.recipe) or "")
+
+    @property
+    def needs(self) -> str:
+        return "nothing" if self.task == "detection" else "a box"
+
+    @property
+    def terms(self) -> tuple[Terms, ...]:
+        """Derived from the terms of what it learned from.
+
+        Raises:
+            TermsError: An earlier course's recipe is missing, or nobody declared the terms of a source.
+        """
+        from .tasks.seen import seen
+
+        title = f"{self.name}, trained here"
+        return (seen(self.path).terms.inherited(title, "derived from the terms of what it learned from"),)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the weights."""
         return str(digest(self.weights))
+
+    @property
+    def asked(self) -> list[Any]:
+        """All that its answers depend on, as JSON values."""
+        return [self.digest, self.recipe, self.head, Bundle.builtin().digest]
+
+    @property
+    def size(self) -> int:
+        return weights_bytes(self.weights)
+
+    def open(self, min_score: float | None = None) -> Ask:
+        """Loads the network; asked about a picture, a box and keypoints it answers as other teachers do."""
+        from .taughtanswers import asker
+
+        return asker(self, min_score)
 
     def network(self) -> nn.Module:
         """The float network as it was trained."""
@@ -111,18 +151,27 @@ class Taught:
 
     def analyzer(self, tasks: Collection[str], min_score: float | None = None) -> FaceAnalyzer:
         """The runtime with the teacher in the place of the built-in bundle's student of its task."""
-        from .build import deployed
         from .reference import MixedBackend
 
-        network, bundle = deployed(self.network()), Bundle.builtin()
+        network, bundle = self.deployed(), Bundle.builtin()
         names = DETECTORS if self.task == DETECTORS[0] else (self.task,)
-        models = {name: _spec(bundle.model(name), self.recipe, network, self.head) for name in names}
+        models = {name: self.spec(network, name) for name in names}
         return FaceAnalyzer(
             tuple(task for task in tasks if task != DETECTORS[0]),
             bundle=replace(bundle, models={**bundle.models, **models}),
             backend=MixedBackend({self.task: network}),
             min_score=min_score,
         )
+
+    def deployed(self) -> nn.Module:
+        """The float network as the runtime asks it."""
+        from .build import deployed
+
+        return deployed(self.network())
+
+    def spec(self, network: nn.Module, name: str) -> ModelSpec:
+        """The entry ``name`` of the built-in manifest with this network (deployed) in the student's place."""
+        return _spec(Bundle.builtin().model(name), self.recipe, network, self.head)
 
 
 def weights_bytes(weights: Path) -> int:
@@ -131,8 +180,19 @@ def weights_bytes(weights: Path) -> int:
         return 2 * sum(int(arrays[name].size) for name in arrays.files)
 
 
+def _labels(recipe: Mapping[str, Any]) -> str | None:
+    """The scheme of the maps that a recipe's network draws; a teacher's is CelebAMask-HQ's."""
+    if recipe["task"] != "parsing":
+        return None
+    return str(recipe["deploy"].get("labels") or CELEBAMASK19.key)
+
+
 def _network(recipe: dict[str, Any], weights: Path) -> nn.Module:
-    """The trained network of a teacher's recipe, in evaluation mode."""
+    """The trained network of a recipe, in evaluation mode."""
+    if not is_teacher(recipe):
+        from .build import load_trained
+
+        return load_trained(recipe, weights)
     task, student = recipe["task"], recipe["student"]
     if task == "expression":
         from .teachers import expression
@@ -161,9 +221,10 @@ def _fitted(recipe: dict[str, Any], network: nn.Module, data: Path, labels: Path
     from .build import _fitted as fitted
     from .tasks import load_task
 
-    # The human points decide about the mean shape: the faces that others labelled need not be read.
-    human = {"share": {"lfpw": 1.0}} if "share" in recipe["student"] else {}
-    lessons = load_task(recipe | {"student": recipe["student"] | human}, data, labels)
+    # The human points decide about the mean shape: faces that others labelled, or nobody, need not be read.
+    student = {name: value for name, value in recipe["student"].items() if not name.startswith("rendered")}
+    human = {"share": {"lfpw": 1.0}} if "share" in student else {}
+    lessons = load_task(recipe | {"student": student | human}, data, labels)
     return fitted(recipe["task"], lessons, network)
 
 
@@ -186,12 +247,15 @@ def _spec(
     outputs = tuple(replace(spec, shape=shapes[names.index(spec.name)]) for spec in own.outputs)
     if crop is not None:
         trained = recipe["deploy"]["crop"]
-        crop = replace(crop, scale=float(trained["scale"]), shift=tuple(trained["shift"]))
+        upright = float(trained.get("align_above", crop.align_above))
+        shift = tuple(trained["shift"])
+        crop = replace(crop, scale=float(trained["scale"]), shift=shift, align_above=upright)
     return replace(
         own,
         input=replace(own.input, shape=(1, height, width, 3)),
         outputs=outputs,
         crop=crop,
-        head={**own.head, **head},
+        labels=_labels(recipe) or own.labels,
+        head={**own.head, **recipe["deploy"].get("head", {}), **head},
         golden=None,
     )

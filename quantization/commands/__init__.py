@@ -9,7 +9,7 @@ import click
 from ..synthetic.command import synthesise
 from .build import build
 from .compare import compare
-from .data import label, shard, show_teachers, split
+from .data import label, mistaken, shard, show_teachers, split
 from .export import calibrate, check, convert, pack, parity
 from .grade import evaluate
 from .publish import publish
@@ -21,7 +21,7 @@ __all__ = ["main"]
 # What the help shows, and in which order.
 _GROUPS = {
     "All of it": (build,),
-    "1. Data and labels": (split, shard, label, show_teachers, synthesise),
+    "1. Data and labels": (split, mistaken, shard, label, show_teachers, synthesise),
     "2. Training": (teach, distill, compare),
     "3. Files": (convert, calibrate, check, parity, pack),
     "4. Figures": (evaluate, report, tables),

@@ -10,7 +10,7 @@ import click
 from edgeface import EdgeFaceError
 
 from ..card import CardError
-from ..chain import ChainError, Step, only_one, plan, run
+from ..chain import ChainError, Planned, only_one, plan, run
 from ..datasets import DataSetError
 from ..recipe import RecipeError
 from ..steps import Workplace, steps_of
@@ -35,7 +35,9 @@ __all__ = ["build"]
 @click.option("--frames", default=64, show_default=True, help="Validation photos that parity looks at.")
 @options.python_tflite_runtime
 @options.python_tflite_micro
-@click.option("--dry-run", is_flag=True, help="Only say what would be done, and why.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what would be done, and why; and what is missing for it."
+)
 def build(
     recipe: Path,
     data: Path,
@@ -53,7 +55,8 @@ def build(
     """Make all that RECIPE says: labels, teacher, training, files, checks, figures, a bundle, a page.
 
     Whatever is up to date stays; what was cut off is gone on with. --bundle lends its detector to grade
-    landmarks and parsing. Exit code 1 when a gate fails.
+    landmarks and parsing. Exit code 1 when a gate fails, or before anything is done when something is missing
+    that no step makes: pictures, shards, published networks, packages.
     """
     stored = labels or runs / "labels"
     pythons = options.interpreters(tflite_runtime, tflite_micro)
@@ -62,8 +65,11 @@ def build(
     )
     try:
         steps = steps_of(recipe, place)
+        planned = plan(steps, place.states)
         if dry_run:
-            _tell(steps, place.states)
+            _tell(planned)
+        _refuse(planned)
+        if dry_run:
             return
         if not _alone(device):
             raise click.UsageError(f"`build` is one process: train with `torchrun`, then build: {recipe}")
@@ -82,8 +88,19 @@ def _alone(device: str) -> bool:
         raise click.ClickException(str(error)) from error
 
 
-def _tell(steps: Sequence[Step], states: Path) -> None:
-    planned = plan(steps, states)
+def _refuse(planned: Sequence[Planned]) -> None:
+    """Ends the command where something is missing: now, and not after hours of training."""
+    found: dict[str, str] = {}  # what is missing -> the first step that wants it
+    for one in planned:
+        for told in one.missing:
+            found.setdefault(told, one.step.name)
+    if found:
+        things = "1 thing is" if len(found) == 1 else f"{len(found)} things are"
+        lines = "\n".join(f"  {name}: {told}" for told, name in found.items())
+        raise click.ClickException(f"{things} missing, and nothing was done:\n{lines}")
+
+
+def _tell(planned: Sequence[Planned]) -> None:
     width = max(len(one.step.name) for one in planned)
     for one in planned:
         time = "" if one.seconds is None or one.reason is None else f"  (about {_duration(one.seconds)})"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from . import options
+from . import asked, options
 
-__all__ = ["label", "shard", "show_teachers", "split"]
+if TYPE_CHECKING:
+    from ..panel import Panel
+
+__all__ = ["label", "mistaken", "shard", "show_teachers", "split"]
 
 
 @click.command()
@@ -19,6 +23,16 @@ def split(data: Path) -> None:
 
     for path, count in make_all(data):
         click.echo(f"{path.name}: {count} images")
+
+
+@click.command()
+@options.data
+@options.teachers
+def mistaken(data: Path, teachers: Path) -> None:
+    """List what the built-in detector takes for a face; rewrites quantization/splits/lfpw-mistaken.csv."""
+    from ..mistaken import make_mistaken
+
+    click.echo(f"{make_mistaken(data, teachers)} boxes without a face")
 
 
 @click.command()
@@ -68,22 +82,18 @@ def shard(
     "--parsing",
     "weights",
     type=options.FILE,
-    default=None,
-    help="Weights of the parsing teacher: it draws the maps of the splits named by --only.",
+    multiple=True,
+    help="Weights of a parsing teacher: it draws the maps of the splits named by --only; --teacher is its "
+    "RECIPE (default: parsing-teacher). Several, in the order of --teacher, draw together.",
 )
 @click.option(
     "--shards",
     type=click.Path(exists=True, path_type=Path),
-    help="Webdataset shards (a folder or a .tar, see `shard`): label these, with --teacher and --model.",
+    help="Webdataset shards (a folder or a .tar, see `shard`): label these, with --teacher.",
 )
-@click.option(
-    "--teacher",
-    help="Of --shards: NAME of an adapter (see `teachers`) or its .toml file, facemesh (478 points) or "
-    "blendshapes (both); of --parsing: the RECIPE that the weights are of (default: parsing-teacher).",
-)
-@click.option(
-    "--model", type=options.FILE, help="Of --shards: the teacher's .onnx file, or face_landmarker.task."
-)
+@asked.teacher
+@options.teacher_models
+@asked.mirror
 @options.accept_licence
 @options.folder_out(Path("runs/labelled"), "Of --shards: where the labelled shards go.")
 @options.engine
@@ -93,10 +103,11 @@ def label(
     labels: Path,
     teachers: Path,
     only: tuple[str, ...],
-    weights: Path | None,
+    weights: tuple[Path, ...],
     shards: Path | None,
-    teacher: str | None,
-    model: Path | None,
+    names: tuple[str, ...],
+    models: tuple[Path, ...],
+    mirror: bool,
     accept_licence: bool,
     out: Path,
     engine: str,
@@ -104,14 +115,17 @@ def label(
 ) -> None:
     """Let the teachers label boxes and points, or, with --parsing, maps; or any teacher shards.
 
-    With --shards every shard becomes a new one with what the teacher says in it. A shard that is done stays
-    done: after a crash the same command does the rest.
+    With --shards every shard becomes a new one with what the teachers say in it: several as one, and how far
+    they agree. A shard that is done stays done: after a crash the same command does the rest.
     """
     if shards is not None:
-        if teacher is None or model is None:
-            raise click.UsageError("--shards needs --teacher and --model: who is to label, and its file")
-        _label_shards(shards, teacher, model, accept_licence, teachers, out, engine, workers)
+        if not names:
+            raise click.UsageError("--shards needs --teacher: who is to label")
+        panel = asked.panel_of(names, models, mirror, data, labels, accept_licence)
+        _label_shards(shards, panel, teachers, out, engine, workers)
         return
+    if mirror or models:
+        raise click.UsageError("--mirror and --model are of --shards: give it")
     if engine != "local":
         raise click.UsageError(f"--engine {engine} works over shards: give --shards (see `shard`)")
     for folder, option in ((data, "--data"), (teachers, "--teachers")):
@@ -119,45 +133,32 @@ def label(
             raise click.BadParameter(f"{folder}: there is no such folder", param_hint=option)
     from ..label import label_all, label_parsing
 
-    if weights is None:
+    if not weights:
         label_all(data, teachers, labels, only or None)
         return
     from ..recipe import RECIPES, RecipeError, load_recipe
-    from ..teachers.parsing import labeller
+    from ..teachers.parsing import Drawer, labeller
 
+    recipes = [Path(name) for name in names] or [RECIPES / "parsing-teacher.toml"] * len(weights)
+    if len(recipes) != len(weights):
+        raise click.UsageError(
+            f"--parsing was given {len(weights)} times and --teacher {len(names)} times: a RECIPE to each"
+        )
     try:
-        ask = labeller(load_recipe(Path(teacher or RECIPES / "parsing-teacher.toml")), weights)
-    except RecipeError as error:
+        drawers = [Drawer.of(load_recipe(path), file) for path, file in zip(recipes, weights, strict=True)]
+    except (RecipeError, ValueError) as error:
         raise click.ClickException(str(error)) from error
+    ask = labeller(drawers)
     for name in only or ("celeba_hq",):
         click.echo(f"{name}: {label_parsing(data, labels, name, ask)} maps")
 
 
-def _label_shards(
-    shards: Path,
-    teacher: str,
-    model: Path,
-    accept_licence: bool,
-    teachers: Path,
-    out: Path,
-    engine: str,
-    workers: int,
-) -> None:
-    from ..engines import Work
-    from ..meshlabels import MESHES, MeshLabelling
+def _label_shards(shards: Path, panel: Panel, teachers: Path, out: Path, engine: str, workers: int) -> None:
     from ..shardlabels import Labelling, label_shards, summary
-    from ..teachers.catalogue import adapter_named
-    from ..teachers.onnx import licence_told
 
     try:
-        if teacher in MESHES:
-            work: Work = MeshLabelling.of(teacher, model, teachers)
-        else:
-            adapter = adapter_named(teacher)
-            click.echo(licence_told(adapter), err=True)
-            work = Labelling.of(adapter, model, teachers, accept_licence)
-        click.echo(summary(label_shards(work, shards, out, engine, workers)))
-    except ValueError as error:  # of adapter, licence, data set and engine, which name the mend
+        click.echo(summary(label_shards(Labelling.of(panel, teachers), shards, out, engine, workers)))
+    except ValueError as error:  # of panel, adapter, data set and engine, which name the mend
         raise click.ClickException(str(error)) from error
 
 

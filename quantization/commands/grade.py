@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..recipe import TASKS, RecipeError, is_teacher, load_recipe, sets_of
-from . import options
+from . import asked, options
 
 if TYPE_CHECKING:
     from ..artifacts import Trained
+    from ..graded import Graded
+    from ..panel import Panel
     from ..subjects import Subject
     from ..taught import Taught
 
@@ -23,16 +26,25 @@ __all__ = ["evaluate", "of_all"]
 @click.argument("recipe", required=False)
 @options.some_data
 @options.labels
-@options.model
+@click.option(
+    "--model",
+    "--bundle",
+    "models",
+    type=options.FILE,
+    multiple=True,
+    help="The bundle (default: the built-in one, of a RECIPE what `pack` wrote into its run); of --teacher "
+    "the file of each, in their order: .onnx, or weights .npz (of what was trained here also without).",
+)
 @options.student_weights
 @options.run
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), multiple=True, default=("int8", "fp32"))
-@click.option("--teacher", is_flag=True, help="Grade YuNet and the face mesh too, under `teacher`.")
+@asked.teacher
+@asked.mirror
+@click.option("--published", is_flag=True, help="Grade YuNet and the face mesh too, under `teacher`.")
 @options.some_teachers
 @options.only_tasks
 @click.option("--data-set", type=options.data_set, help="Grade on this data set instead.")
 @click.option("--part", help="Of --data-set: only this part of it.")
-@click.option("--adapter", help="Of --data-set: NAME or .toml of the adapter of a teacher's .onnx --model.")
 @options.accept_licence
 @click.option(
     "--store",
@@ -44,29 +56,36 @@ __all__ = ["evaluate", "of_all"]
 @options.engine
 @options.workers
 @click.option(
+    "--plots",
+    type=options.NEW_FOLDER,
+    help="Of --data-set and --teacher: a PNG of every curve, and their numbers, into this folder.",
+)
+@click.option(
     "--out",
     type=options.NEW_FILE,
     help="The figures, merged into what is there (default: quantization/results/metrics.json; of a RECIPE "
-    "results/metrics.json in its run; of --data-set: none, they are printed).",
+    "results/metrics.json in its run; of --data-set and --teacher: none, they are printed).",
 )
 def evaluate(
     recipe: str | None,
     data: Path,
     labels: Path,
-    model: Path | None,
+    models: tuple[Path, ...],
     weights: Path | None,
     run: Path | None,
     precision: tuple[str, ...],
-    teacher: bool,
+    names: tuple[str, ...],
+    mirror: bool,
+    published: bool,
     teachers: Path,
     tasks: tuple[str, ...],
     data_set: tuple[str, Path] | None,
     part: str | None,
-    adapter: str | None,
     accept_licence: bool,
     store: Path,
     engine: str,
     workers: int,
+    plots: Path | None,
     out: Path | None,
 ) -> None:
     """Grade a bundle on the validation splits, int8 and the float networks it came from.
@@ -75,51 +94,104 @@ def evaluate(
     (a .toml, or a task) it is that student alone, in what `pack` wrote of it; a bundle without a detector
     borrows the built-in one's. The RECIPE of a teacher grades its float weights, filed under its name.
 
+    With --teacher it is a teacher, or several asked together (--mirror: also about the mirror image): foreign
+    ones by their adapter and --model, those trained here by their recipe.
+
     With --data-set KIND:PATH any model is graded on any data set that has the labels: a bundle, the .tflite
-    of a student, a teacher's .onnx with its --adapter, or the RECIPE of a teacher that was trained here.
+    of a student, teachers (--teacher), or the RECIPE of a teacher that was trained here.
     Shards (webdataset:FOLDER) are graded one by one, with --engine ray on several processes; after a crash
     the same command does the rest.
     """
-    if recipe is not None and (teacher or tasks):
-        raise click.UsageError("a RECIPE is graded alone: leave --teacher and --task out")
     trains_teacher = recipe is not None and _trains_teacher(recipe)
-    if trains_teacher and (model or adapter):
-        raise click.UsageError("a teacher's RECIPE is graded by its weights: leave --model and --adapter out")
+    _check_together(recipe, trains_teacher, names, models, mirror=mirror, published=published, tasks=tasks)
+    panel: Taught | Panel | None = None
+    if names:
+        panel = asked.panel_of(names, models, mirror, data, labels, accept_licence)
+        if tasks and set(tasks) != {panel.task}:
+            raise click.UsageError(f"{panel.name}: is for {panel.task}, not for {', '.join(tasks)}")
+    elif trains_teacher:
+        panel = _taught(Path(str(recipe)), data, labels, weights, run)
+    told = _Told(out, plots)
     if data_set is not None:
         if recipe is not None and not trains_teacher:
             raise click.UsageError(f"{recipe}: on a --data-set a student is its file: give --model")
-        subject = (
-            _taught_subject(Path(str(recipe)), data, labels, weights, run)
-            if trains_teacher
-            else _subject(model or options.BUNDLE, adapter, tasks, accept_licence)
-        )
-        _evaluate_set(data_set, part, subject, bool(tasks), data, store, engine, workers, out)
+        subject = _subject(models[0] if models else options.BUNDLE, panel, tasks)
+        _evaluate_set(data_set, part, subject, bool(tasks), data, store, engine, workers, told)
         return
-    for given, option in ((adapter, "--adapter"), (part, "--part"), (engine != "local", "--engine")):
+    for given, option in ((part, "--part"), (engine != "local", "--engine")):
         if given:
             raise click.UsageError(f"{option} is for data sets and shards: give --data-set")
+    if plots and panel is None:
+        raise click.UsageError("--plots is for --data-set and --teacher; `report` draws those of students")
     if not data.is_dir() and not _needs_shards_alone(recipe):
         raise click.BadParameter(f"{data}: there is no such folder", param_hint="--data")
-    if trains_teacher:
-        _evaluate_taught(_taught(Path(str(recipe)), data, labels, weights, run), data, labels, out)
+    if panel is not None:
+        if not names:  # the RECIPE of a teacher: its run has a place for them
+            told = _Told(
+                out or (run or Path("runs") / Path(str(recipe)).stem) / "results" / "metrics.json", plots
+            )
+        _evaluate_panel(panel, data, labels, told)
         return
+    model = models[0] if models else None
     if recipe is not None:
         _evaluate_student(options.student(recipe, weights, run), model, precision, data, labels, out)
         return
     from ..courses import WEIGHTS
-    from ..evaluate import graders, record
+    from ..evaluate import graders
 
     of_all(weights, run)
-    out = out or options.METRICS
+    told = _Told(out or options.METRICS)
     made = graders(
-        model or options.BUNDLE, weights or WEIGHTS, data, labels, precision, teachers if teacher else None
+        model or options.BUNDLE, weights or WEIGHTS, data, labels, precision, teachers if published else None
     )
     for kind, graded_tasks, grader in made:
         for task in [t for t in tasks or TASKS if t in graded_tasks]:
-            graded = grader.measure(task)
-            record(out, task, kind, graded.metrics)
-            record(out.with_name("curves.json"), task, kind, graded.curves)
-            click.echo(f"{task} {kind}: " + json.dumps(graded.metrics))
+            told.tell(task, kind, grader.measure(task))
+
+
+def _check_together(
+    recipe: str | None,
+    trains_teacher: bool,
+    names: Sequence[str],
+    models: Sequence[Path],
+    *,
+    mirror: bool,
+    published: bool,
+    tasks: Sequence[str],
+) -> None:
+    """What of the command line contradicts itself."""
+    if recipe is not None and (published or tasks or names):
+        raise click.UsageError("a RECIPE is graded alone: leave --teacher, --published and --task out")
+    if trains_teacher and models:
+        raise click.UsageError("a teacher's RECIPE is graded by its weights: leave --model out")
+    if mirror and not names:
+        raise click.UsageError("--mirror is of teachers: name them with --teacher")
+    if names and published:
+        raise click.UsageError("--published is graded beside the students: leave --teacher out")
+    if len(models) > 1 and not names:
+        raise click.UsageError(
+            "one bundle is graded: give --model once, or the teachers' names with --teacher"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Where figures go beside the terminal: a file that they are merged into, and a folder of plots."""
+
+    out: Path | None
+    plots: Path | None = None
+
+    def tell(self, task: str, whose: str, graded: Graded) -> None:
+        from ..evaluate import record
+        from ..printed import printed, write_plots
+
+        click.echo(printed(task, whose, graded))
+        if self.out is not None:
+            record(self.out, task, whose, graded.metrics)
+            record(self.out.with_name("curves.json"), task, whose, graded.curves)
+        if self.plots is not None:
+            files = write_plots(self.plots, task, whose, graded)
+            click.echo(f"{self.plots}: {', '.join(path.name for path in files)}")
 
 
 def of_all(weights: Path | None, run: Path | None) -> None:
@@ -141,18 +213,15 @@ def _evaluate_student(
 
     from ..artifacts import student_figures
     from ..datasets import DataSetError
-    from ..evaluate import record
 
-    out = out or options.metrics_of(student)
+    told = _Told(out or options.metrics_of(student))
     path = model or options.bundle_of(student)
     if not path.is_file():
         raise click.ClickException(f"{path}: there is no such bundle; `pack` the student first")
     try:
         bundles = Bundle.load(path), Bundle.load(options.BUNDLE)
         for kind, graded in student_figures(student, *bundles, data, labels, precision):
-            record(out, student.task, kind, graded.metrics)
-            record(out.with_name("curves.json"), student.task, kind, graded.curves)
-            click.echo(f"{student.task} {kind}: " + json.dumps(graded.metrics))
+            told.tell(student.task, kind, graded)
     except EdgeFaceError as error:
         raise click.ClickException(f"{path}: {error}") from error
     except DataSetError as error:
@@ -181,35 +250,23 @@ def _taught(recipe: Path, data: Path, labels: Path, weights: Path | None, run: P
         raise click.ClickException(str(error)) from error
 
 
-def _evaluate_taught(teacher: Taught, data: Path, labels: Path, out: Path | None) -> None:
-    from ..evaluate import grader_of, record
+def _evaluate_panel(panel: Taught | Panel, data: Path, labels: Path, told: _Told) -> None:
+    from ..evaluate import grader_of
 
-    out = out or teacher.run / "results" / "metrics.json"
-    graded = grader_of(teacher, data, labels).measure(teacher.task)
-    record(out, teacher.task, teacher.name, graded.metrics)
-    record(out.with_name("curves.json"), teacher.task, teacher.name, graded.curves)
-    click.echo(f"{teacher.task} {teacher.name}: " + json.dumps(graded.metrics))
+    if panel.task not in TASKS:
+        raise click.ClickException(f"{panel.name}: {panel.task} are not graded; known are {', '.join(TASKS)}")
+    told.tell(panel.task, panel.name, grader_of(panel, data, labels).measure(panel.task))
 
 
-def _taught_subject(
-    recipe: Path, data: Path, labels: Path, weights: Path | None, run: Path | None
-) -> Subject:
+def _subject(model: Path, teacher: Taught | Panel | None, tasks: tuple[str, ...]) -> Subject:
+    from ..panel import Panel
     from ..subjects import Subject
-
-    return Subject.of_taught(_taught(recipe, data, labels, weights, run))
-
-
-def _subject(model: Path, adapter: str | None, tasks: tuple[str, ...], accept_licence: bool) -> Subject:
-    from ..subjects import Subject
-    from ..teachers.catalogue import adapter_named
-    from ..teachers.onnx import licence_told
 
     try:
-        found = adapter_named(adapter) if adapter else None
-        if found:
-            click.echo(licence_told(found), err=True)
-        return Subject.of(model, found, tasks, accept_licence)
-    except ValueError as error:  # of subject, adapter and licence, which name the mend
+        if teacher is None:
+            return Subject.of(model, tasks)
+        return Subject.of_panel(teacher if isinstance(teacher, Panel) else Panel.of([teacher]))
+    except ValueError as error:  # of subject and adapter, which name the mend
         raise click.ClickException(str(error)) from error
 
 
@@ -222,10 +279,9 @@ def _evaluate_set(
     store: Path,
     engine: str,
     workers: int,
-    out: Path | None,
+    told: _Told,
 ) -> None:
     """``by_name``: its tasks were asked for, and must be there."""
-    from ..evaluate import record
     from ..graded_rows import TaskError
     from ..grading import Grading, grade_set
 
@@ -243,12 +299,9 @@ def _evaluate_set(
                 refused.append(error)
                 continue
             whose = f"{subject.name} on {kind}{f' {part}' if part else ''}"
-            click.echo(f"{task} {whose}: " + json.dumps(graded.metrics))
+            told.tell(task, whose, graded)
             for fault in faults:
                 click.echo(f"  {fault}", err=True)
-            if out is not None:
-                record(out, task, whose, graded.metrics)
-                record(out.with_name("curves.json"), task, whose, graded.curves)
     except ValueError as error:  # of data set and engine, which name the mend
         raise click.ClickException(str(error)) from error
     # A bundle is graded by what the data set has; what was asked for by name must be there.

@@ -45,6 +45,7 @@ __all__ = [
     "student",
     "student_weights",
     "students",
+    "teacher_models",
     "teachers",
     "threads",
     "workers",
@@ -89,6 +90,14 @@ model = click.option(
     "model",
     type=FILE,
     help="The bundle (default: the built-in one, of a RECIPE what `pack` wrote into its run).",
+)
+teacher_models = click.option(
+    "--model",
+    "models",
+    type=FILE,
+    multiple=True,
+    help="A teacher's file, in the order of --teacher: .onnx, face_landmarker.task, or weights .npz (of what "
+    "was trained here also without: its run's, or the committed ones).",
 )
 threads = click.option("--threads", default=2, show_default=True, help="With 1, the same weights every time.")
 device = click.option(

@@ -15,7 +15,7 @@ from edgeface.labels import IBUG68
 
 from ..pictures import read_picture
 
-__all__ = ["POINT_SCHEMES", "Attribute", "Sample", "Terms"]
+__all__ = ["AGREEMENT", "POINT_SCHEMES", "Attribute", "Sample", "Terms"]
 
 # Points of each scheme. Only iBUG-68 is a scheme of the runtime; the others are read as published.
 POINT_SCHEMES: Mapping[str, int] = MappingProxyType(
@@ -23,6 +23,8 @@ POINT_SCHEMES: Mapping[str, int] = MappingProxyType(
 )
 
 Attribute = str | int | float | bool | tuple[int, ...]
+AGREEMENT = "agreement_"
+"""With a task behind it the attribute, 0 to 1, that says how far the teachers of its labels agree."""
 
 
 @dataclass(frozen=True, slots=True)

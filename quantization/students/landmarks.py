@@ -32,15 +32,16 @@ class LandmarkNet(FacePoints):
 
     Points are residuals to the mean shape in units of the crop, the others logits.
 
-    The last map is read by one valid convolution over all of it, which keeps where a feature was seen; a
-    global mean would not.
+    The last map, ``grid`` x ``grid``, is read by one valid convolution over all of it, which keeps where a
+    feature was seen; a global mean would not.
     """
 
     outputs = ("points", "visibility", "presence")
     two_sided = ("presence",)
     """Logits of which calibration crops show one side alone: they are faces, and presence never says no."""
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 128), code: int = 256) -> None:
+    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 128), code: int = 256, grid: int = 4) -> None:
+        """``grid`` of the map that is read: 4, halved once more, or 7, where it is only made narrower."""
         super().__init__()
         stem, second, third, fourth, fifth = widths
         self.backbone = nn.Sequential(
@@ -49,9 +50,9 @@ class LandmarkNet(FacePoints):
             stage(second, third, 2),  # 14
             stage(third, fourth, 2),  # 7
             Residual(fourth),
-            ConvBnRelu(fourth, fifth, stride=2),  # 4
+            ConvBnRelu(fourth, fifth, stride=2) if grid == 4 else ConvBnRelu(fourth, fifth, kernel=1),
         )
-        self.code = ConvBnRelu(fifth, code, kernel=4, padding=0)
+        self.code = ConvBnRelu(fifth, code, kernel=grid, padding=0)
         self.end_in_points(code)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

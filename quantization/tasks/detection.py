@@ -1,9 +1,10 @@
 """Detection: composed scenes, YuNet's boxes and points, its features, and a teacher's scores.
 
 ``student.losses`` weighs, beside the labels, what a teacher says of every cell: ``scores``. Several are asked
-for their mean. A teacher's recipe is one of this task with ``role = "teacher"``. ``yunet`` weighs how far a
-projection of the student's features is from what YuNet's heads read of the same scene. Shards' boxes teach
-boxes and scores; five points that nobody knows have no part in the loss.
+for their mean, with ``mirror`` also about the mirror images. A teacher's recipe is one of this task with
+``role = "teacher"``. ``yunet`` weighs how far a projection of the student's features is from what YuNet's
+heads read of the same scene. Shards' boxes teach boxes and scores; five points that nobody knows have no part
+in the loss.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ class DetectionTask:
         """
         if not self._teachers:
             raise RecipeError("student.losses weighs a teacher's answers, and no teacher was given")
-        return torch.stack([answers(teacher, images) for teacher in self._teachers]).mean(0)
+        return answers(self._teachers, images, bool(self._recipe["losses"].get("mirror")))
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:

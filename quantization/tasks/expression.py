@@ -3,7 +3,8 @@
 Of shards the votes may be a teacher's: its answers are soft targets, and pictures without a label serve too.
 
 ``student.losses`` weighs what a teacher says of the same crops beside the votes, whose weight is 1: ``soft``
-and ``decoupled`` distillation at ``temperature`` (4 unless said). A teacher's recipe is one of this task
+and ``decoupled`` distillation at ``temperature`` (4 unless said). Several are asked for their mean, with
+``mirror`` also about the mirror images. A teacher's recipe is one of this task
 with ``student.blocks``.
 """
 
@@ -109,8 +110,7 @@ class ExpressionTask:
             return {}
         if not self._teachers:
             raise RecipeError("student.losses weighs a teacher's answers, and no teacher was given")
-        shares = [functional.log_softmax(answers(t, batch["image"]), 1) for t in self._teachers]
-        told = torch.stack(shares).logsumexp(0)  # a constant more than the mean's logarithm
+        told = answers(self._teachers, batch["image"], bool(self._losses.get("mirror")))
         temperature = self._losses.get("temperature", 4.0)
         terms = {
             "soft": lambda: soft_label_kd(logits, told, temperature),

@@ -28,6 +28,7 @@ from .. import augment
 from ..datasets import lfpw
 from ..label import SOURCES, load_labels
 from ..losses import ShapeModel, kd_loss, wing
+from ..mistaken import load_mistaken
 from ..recipe import RecipeError
 from ..students.blocks import say_always
 from ..students.landmarks import LandmarkNet
@@ -44,6 +45,7 @@ _TURNED_TO = 32.0  # degrees, of a crop that is turned, where student.turned_to 
 _VISIBLE = 2.0  # logit of a visibility that nothing taught: every point is said to be seen
 _LEAST_BACKGROUND = 32  # pixels, of the shorter side of what is around a face
 _OFFSET_OF = 500  # faces of shards that an offset is the mean of
+_BORDERS = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)
 _SIDE = 0.8  # of a rendered head's box, in crops: a crop then has a pixel for each of its own
 
 
@@ -59,6 +61,7 @@ class LandmarkTask:
         self._head = data / "face3d" / "ict_face_model_light.npz"
         own: Shards | None = recipe.get("shards")
         self._backgrounds: list[tuple[NDArray[np.uint8], Array]] = []
+        self._mistaken: list[tuple[NDArray[np.uint8], Array]] = []
         self._weights, shapes = np.zeros(0), np.zeros((0, 68, 2), np.float32)
         if own is None or own.share < 1:
             self._weights = self._load(data, labels, Face3D(self._head))
@@ -165,7 +168,8 @@ class LandmarkTask:
         return np.mean(apart, axis=0).astype(np.float32)
 
     def network(self) -> nn.Module:
-        network = LandmarkNet(self._recipe["widths"], int(self._recipe["code"]))
+        recipe = self._recipe
+        network = LandmarkNet(recipe["widths"], int(recipe["code"]), int(recipe.get("grid", 4)))
         return self._untaught(network)
 
     def _untaught(self, network: LandmarkNet | LandmarkTeacher) -> nn.Module:
@@ -197,6 +201,9 @@ class LandmarkTask:
         with np.load(labels / "lfpw_faces.npz") as faces:
             names, boxes = faces["names"], faces["boxes"]
         train = sorted({str(n) for n, p in zip(human.names, human.parts, strict=True) if p == "train"})
+        if self._recipe.get("mistaken"):
+            found = load_mistaken()
+            self._mistaken = [(lfpw.load_photo(root, n), found[n]) for n in train if n in found]
         return [(lfpw.load_photo(root, n), boxes[names == n]) for n in train[::2]]
 
     @cached_property
@@ -222,7 +229,7 @@ class LandmarkTask:
             else float(rng.normal(0, 8))
         )
         matrix = self._matrix(centre, side, angle)
-        border = [cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101][rng.integers(3)]
+        border = _BORDERS[rng.integers(3)]
         crop = cv2.warpAffine(
             face.image, matrix, (self._size, self._size), flags=cv2.INTER_LINEAR, borderMode=border
         )
@@ -255,7 +262,15 @@ class LandmarkTask:
         return piece(self._backgrounds[rng.integers(len(self._backgrounds))][0], rng, self._size)
 
     def _no_face(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A background, or a face so far off the crop's middle that tracking must let it go."""
+        """A background, what a detector took for a face, or one so far off that tracking must let it go."""
+        if self._mistaken and rng.random() < float(self._recipe["mistaken"]):
+            photo, boxes = self._mistaken[rng.integers(len(self._mistaken))]
+            centre, side = self._crop(boxes[rng.integers(len(boxes))])
+            centre = (centre + rng.normal(0, 0.05, 2) * side).astype(np.float32)
+            matrix = self._matrix(centre, side * float(np.exp(rng.normal(0, 0.1))), float(rng.normal(0, 8)))
+            border, size = _BORDERS[rng.integers(3)], (self._size, self._size)
+            crop = cv2.warpAffine(photo, matrix, size, borderMode=border)
+            return np.ascontiguousarray(crop[:, ::-1]) if rng.random() < 0.5 else crop
         for _ in range(20):
             photo, boxes = self._backgrounds[rng.integers(len(self._backgrounds))]
             side = float(rng.uniform(20, 0.7 * min(photo.shape[:2])))

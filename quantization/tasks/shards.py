@@ -7,6 +7,9 @@ A recipe names them, and so needs no other data::
     validation = 0.1  # held out: this share of the samples, by the hash of their names
     share = 1.0  # of what is drawn; what is left comes from the built-in data sets
     lossy = true  # maps may be converted to the scheme of deploy.labels with loss
+    agreement = (
+        0.8  # what several teachers (`label --shards --teacher A --teacher B`) agree less about is left out
+    )
 
 A sample that was published as part of a test or validation set is held out too. One without the label of the
 task is left out and counted; one with some of it serves what it has: a face without points teaches that a
@@ -33,6 +36,7 @@ from edgeface.labels import FER8, conversion, parsing_scheme
 from ..cutouts import Cutout, Pyramid, bystanders
 from ..datasets import DataSetError, Sample, open_dataset
 from ..datasets.points import CONVERTIBLE, to_ibug68
+from ..datasets.sample import AGREEMENT
 from ..datasets.shards import held_out
 from ..progress import progress
 from ..recipe import shards_held_out, shards_of, shards_share
@@ -66,6 +70,7 @@ class Shards:
         validation: Share of the samples that is held out.
         share: How much of what is drawn comes from here.
         lossy: Whether maps may lose something when they are converted.
+        agreement: Least agreement of several teachers about a sample that trains.
         told: What was read, left out and broken, a line each.
     """
 
@@ -73,6 +78,7 @@ class Shards:
     validation: float
     share: float = 1.0
     lossy: bool = False
+    agreement: float = 0.0
     told: list[str] = field(default_factory=list)
 
     @classmethod
@@ -81,8 +87,14 @@ class Shards:
         roots = shards_of(recipe)
         if not roots:
             return None
-        lossy = bool(recipe["data"].get("lossy", False))
-        return cls(roots, shards_held_out(recipe), shards_share(recipe), lossy)
+        data = recipe["data"]
+        rules = bool(data.get("lossy", False)), float(data.get("agreement", 0.0))
+        return cls(roots, shards_held_out(recipe), shards_share(recipe), *rules)
+
+    def _doubted(self, sample: Sample, task: str) -> bool:
+        """Whether its teachers agree too little; a person's label, or one teacher's, nobody contradicts."""
+        agreement = sample.attributes.get(f"{AGREEMENT}{task}", 1.0)
+        return isinstance(agreement, float) and agreement < self.agreement
 
     def read(self, task: str, make: Callable[[Sample, Image], _T | str]) -> tuple[list[_T], list[_T]]:
         """What trains and what is held out; ``make`` says what a sample gives, or in words what it lacks.
@@ -95,11 +107,13 @@ class Shards:
         for root in self.roots:
             data = open_dataset("webdataset", root)
             for sample, rgb in progress(f"{task}: {root}", data.decoded(), data.count()):
-                found = make(sample, rgb)
+                grades = held_out(sample, self.validation)
+                doubted = not grades and self._doubted(sample, task)
+                found = f"its teachers agree less than {self.agreement:g}" if doubted else make(sample, rgb)
                 if isinstance(found, str):
                     lacking[found] += 1
                 else:
-                    parts[held_out(sample, self.validation)].append(found)
+                    parts[grades].append(found)
             broken += [str(fault) for fault in data.faults]
         reasons = [f"{count} left out: {lack}" for lack, count in sorted(lacking.items())]
         counts = f"{task}: {len(parts[0])} samples train, {len(parts[1])} are held out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +16,7 @@ from .crops import View
 
 __all__ = [
     "Answer",
+    "Ask",
     "BlendshapesAnswer",
     "ExpressionAnswer",
     "FacesAnswer",
@@ -44,15 +45,27 @@ class MapAnswer:
 
     Attributes:
         labels: uint8 [H, W], ids of `scheme`.
-        probabilities: float32 [classes, h, w] over the crop, in the scheme's order: the soft labels.
-        view: The crop.
+        probabilities: float32 [classes, h, w] over the crop, in the scheme's order: the soft labels. None of
+            what several views decided together (`together`): no crop is all of theirs.
+        view: The crop; None where there are no probabilities.
         scheme: Key of the parsing scheme.
     """
 
     labels: NDArray[np.uint8]
-    probabilities: Array
-    view: View
+    probabilities: Array | None
+    view: View | None
     scheme: str
+
+    @property
+    def soft(self) -> tuple[View, Array]:
+        """The crop and its probabilities.
+
+        Raises:
+            TypeError: There are none.
+        """
+        if self.view is None or self.probabilities is None:
+            raise TypeError("a map that several views decided together has no probabilities of its own")
+        return self.view, self.probabilities
 
     def converted(self, scheme: str, lossy: bool = False) -> NDArray[np.uint8]:
         """The labels in another scheme, by the rules of `edgeface.labels`.
@@ -95,6 +108,9 @@ class FacesAnswer:
 
 
 Answer = PointsAnswer | MapAnswer | ExpressionAnswer | BlendshapesAnswer | FacesAnswer
+Ask = Callable[..., Answer | None]
+"""Of a picture RGB uint8 [H, W, 3] and, where the teacher goes by them, a face's box [4] (x, y, width,
+height) and keypoints [5, 2]; None: it sees no face there."""
 
 
 def check_shapes(rule: Output, shapes: Mapping[str, Shape]) -> None:

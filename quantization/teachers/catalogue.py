@@ -84,7 +84,7 @@ def adapter_named(name: str) -> Adapter:
     if built_in(name):
         raise AdapterError(
             f"{name} has code of its own here and no adapter: `label` asks it, `evaluate "
-            f"--teacher` grades it; of adapters use one of {', '.join(known)}, or a .toml file"
+            f"--published` grades it; of adapters use one of {', '.join(known)}, or a .toml file"
         )
     if name not in known:
         raise AdapterError(f"no adapter is called {name!r}: use one of {', '.join(known)}, or a .toml file")

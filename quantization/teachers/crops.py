@@ -7,8 +7,9 @@ tensors agree to a few grey levels, not to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from edgeface.geometry import Similarity, crop_similarity, letterbox, warp
 
 from .adapter import AdapterError, Crop, Template
 
-__all__ = ["View", "look"]
+__all__ = ["Decided", "View", "decide", "look"]
 
 Array = NDArray[np.float64]
 Move = Callable[[Array], Array]
@@ -55,25 +56,58 @@ class View:
         ``maps``: probabilities float32 [C, h, w] over the crop, of any resolution. Outside the crop all is
         background.
         """
-        labels = np.full((frame[1], frame[0]), background, np.uint8)
-        for top in range(0, frame[1], _BAND):
-            rows = labels[top : top + _BAND]
-            self._decide(maps, _pixels((frame[0], len(rows))) + np.array([0, top]), rows)
-        return labels
+        return decide([(self, maps)], frame, background).labels
 
-    def _decide(self, maps: NDArray[np.float32], pixels: Array, labels: NDArray[np.uint8]) -> None:
-        """Writes the likeliest class of these pixels where they lie in the crop."""
+    def sampled(
+        self, maps: NDArray[np.float32], points: Array
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Values of ``maps`` (float32 [C, h, w] over the crop) at points [H, W, 2] of the picture.
+
+        Returns them, [C, H, W], and which of the points lie in the crop, [H, W].
+        """
         height, width = maps.shape[1:]
         share = np.array([width / self.size[0], height / self.size[1]])
-        where = self.to_crop(pixels)
+        where = self.to_crop(points)
         inside = ((where >= -0.5) & (where <= np.array(self.size) - 0.5)).all(-1) | self.circular
         x, y = _split(where * share if self.circular else (where + 0.5) * share - 0.5)
-        best = np.full(labels.shape, -1.0, np.float32)
-        for k, plane in enumerate(maps):
-            circle = np.concatenate((plane, plane[:1])) if self.circular else plane
-            here = cv2.remap(circle, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            labels[inside & (here > best)] = k
-            np.maximum(best, here, out=best)
+        circles = np.concatenate((maps, maps[:, :1]), 1) if self.circular else maps
+        found = [cv2.remap(one, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for one in circles]
+        return np.array(found, np.float32), inside
+
+
+class Decided(NamedTuple):
+    """The likeliest classes uint8 [H, W], how many views saw each pixel, and how many say the same."""
+
+    labels: NDArray[np.uint8]
+    saw: NDArray[np.uint8]
+    agreed: NDArray[np.uint8]
+
+
+def decide(
+    said: Sequence[tuple[View, NDArray[np.float32]]], frame: tuple[int, int], background: int = 0
+) -> Decided:
+    """The likeliest class of every pixel of a picture by the mean of several views' probabilities.
+
+    Args:
+        said: Views and their probabilities float32 [C, h, w] over the crop, of any resolution.
+        frame: (width, height) of the picture.
+        background: Class of what no view sees.
+    """
+    width, height = frame
+    decided = Decided(np.full((height, width), background, np.uint8), *np.zeros((2, height, width), np.uint8))
+    for top in range(0, height, _BAND):
+        labels, saw, agreed = (part[top : top + _BAND] for part in decided)
+        pixels = _pixels((width, len(labels))) + np.array([0, top])
+        seen = [view.sampled(maps, pixels) for view, maps in said]
+        total = seen[0][0] * seen[0][1]
+        for values, inside in seen[1:]:
+            total += values * inside
+        best = total.argmax(0).astype(np.uint8)
+        for values, inside in seen:
+            saw += inside
+            agreed += inside & (values.argmax(0) == best)
+        labels[saw > 0] = best[saw > 0]
+    return decided
 
 
 def look(

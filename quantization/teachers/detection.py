@@ -6,7 +6,7 @@ YuNet doubted and of what only looks like one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,18 @@ def load_teacher(recipe: Mapping[str, Any], weights: Path) -> nn.Module:
 
 
 @torch.no_grad()
-def answers(teacher: nn.Module, images: Tensor) -> Tensor:
-    """How sure it is of a face, [N, cells] in [0, 1], in a student's order of cells: stride by stride."""
-    teacher.to(images.device)
-    with torch.autocast(images.device.type, torch.bfloat16):
-        maps = teacher(images.to(memory_format=torch.channels_last))
-    return torch.cat([score.float().flatten(1) for score in maps[0::3]], 1).sigmoid()
+def answers(teachers: Sequence[nn.Module], images: Tensor, mirror: bool = False) -> Tensor:
+    """How sure the teachers are of a face, their mean [N, cells] in [0, 1].
+
+    In a student's order of cells, stride by stride. ``mirror``: each is asked about the mirror images, too.
+    """
+    said = []
+    for flipped in (False, True) if mirror else (False,):
+        view = images.flip(3) if flipped else images
+        for teacher in teachers:
+            teacher.to(view.device)
+            with torch.autocast(view.device.type, torch.bfloat16):
+                maps = teacher(view.to(memory_format=torch.channels_last))
+            scores = [score.flip(3) if flipped else score for score in maps[0::3]]
+            said.append(torch.cat([score.float().flatten(1) for score in scores], 1).sigmoid())
+    return torch.stack(said).mean(0)

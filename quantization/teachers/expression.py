@@ -6,7 +6,8 @@ its doubt is about the picture that the student sees.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,16 @@ def load_teacher(recipe: Mapping[str, Any], weights: Path) -> nn.Module:
 
 
 @torch.no_grad()
-def answers(teacher: nn.Module, images: Tensor) -> Tensor:
-    """Logits [N, 8], float32, of a batch of crops."""
-    teacher.to(images.device)
-    with torch.autocast(images.device.type, torch.bfloat16):
-        logits: Tensor = teacher(images.to(memory_format=torch.channels_last))[0]
-    return logits.float().flatten(1)
+def answers(teachers: Sequence[nn.Module], images: Tensor, mirror: bool = False) -> Tensor:
+    """The logarithm of the teachers' mean shares [N, 8], float32, of a batch of crops.
+
+    ``mirror``: each is asked about the mirror images, too.
+    """
+    said = []
+    for view in (images, images.flip(3)) if mirror else (images,):
+        for teacher in teachers:
+            teacher.to(view.device)
+            with torch.autocast(view.device.type, torch.bfloat16):
+                logits: Tensor = teacher(view.to(memory_format=torch.channels_last))[0]
+            said.append(logits.float().flatten(1).log_softmax(1))
+    return torch.stack(said).logsumexp(0) - math.log(len(said))

@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from edgeface.labels import IBUG68
 
 from ..datasets import Terms
+from .answers import PointsAnswer
+from .mirror import unmirrored
+from .together import joined
 
-__all__ = ["TERMS", "FaceMesh", "RidgeMap", "mesh_bytes", "mirrored"]
+__all__ = ["TERMS", "FaceMesh", "RidgeMap", "mesh_bytes"]
 
 TERMS = Terms(
     "MediaPipe Face Mesh (Kartynnik et al., 2019)",
@@ -83,12 +86,6 @@ def mesh_bytes(task: Path) -> int:
         return archive.getinfo(_NETWORK).file_size
 
 
-def mirrored(rgb: NDArray[np.uint8], box: Array) -> tuple[NDArray[np.uint8], Array]:
-    """The image and its box seen in a mirror."""
-    width = rgb.shape[1]
-    return np.ascontiguousarray(rgb[:, ::-1]), np.array([width - 1 - box[0] - box[2], *box[1:]], np.float32)
-
-
 @dataclass(frozen=True)
 class RidgeMap:
     """68 points as a linear function of the mesh, in the frame whose x axis joins the outer eye corners."""
@@ -111,9 +108,10 @@ class RidgeMap:
 
     def both_views(self, mesh: Array, mirror_mesh: Array, width: int) -> Array:
         """The mean of the points of the face as seen and of its mirror image (``width``: of the picture)."""
-        seen = self(mirror_mesh)[list(IBUG68.flip)]
-        seen[:, 0] = width - 1 - seen[:, 0]
-        return ((self(mesh) + seen) / 2).astype(np.float32)
+        views = [PointsAnswer(self(each), IBUG68.key) for each in (mesh, mirror_mesh)]
+        said = joined([views[0], unmirrored(views[1], width)]).answer
+        assert isinstance(said, PointsAnswer)  # noqa: S101  # for the type checker
+        return said.points
 
 
 @dataclass(frozen=True)

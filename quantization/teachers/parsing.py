@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from ..training import load_weights
 from . import mobilenet, yunet
 from .mobilenet import MobileNetV2
 
-__all__ = ["TERMS", "ParsingTeacher", "label_photo", "labeller"]
+__all__ = ["TERMS", "Drawer", "ParsingTeacher", "label_photo", "labeller"]
 
 # Trained here, in crops around YuNet's boxes, from an ImageNet backbone: it inherits the terms of all three.
 TERMS = weights_terms(celebamask.LAYOUT.terms, mobilenet.TERMS, yunet.TERMS).inherited(
@@ -72,26 +73,42 @@ class ParsingTeacher(nn.Module):
         return (upsample2(self.head(self.dropout(self.maps(x)[-1]))),)
 
 
+@dataclass(frozen=True, slots=True)
+class Drawer:
+    """A trained teacher, the side of its crop in pixels, and where its crop lies, as its recipe says."""
+
+    network: nn.Module
+    size: int
+    shift: tuple[float, float]
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], weights: Path) -> Drawer:
+        """Loads the weights of a recipe.
+
+        Raises:
+            ValueError: the weights are of another network than the recipe's.
+        """
+        student, crop = recipe["student"], recipe["deploy"]["crop"]
+        teacher = load_weights(ParsingTeacher(student["decoder"]), weights)
+        return cls(teacher, int(student["size"]), tuple(crop["shift"]))
+
+
 def labeller(
-    recipe: Mapping[str, Any], weights: Path
+    drawers: Sequence[Drawer],
 ) -> Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.uint8]]:
-    """A trained teacher as a function from a photo and a face's box to its label map."""
-    student, crop = recipe["student"], recipe["deploy"]["crop"]
-    teacher = load_weights(ParsingTeacher(student["decoder"]), weights)
-    return partial(label_photo, teacher, size=int(student["size"]), shift=tuple(crop["shift"]))
+    """Trained teachers as a function from a photo and a face's box to its label map."""
+    return partial(label_photo, drawers)
 
 
 @torch.no_grad()
 def label_photo(
-    teacher: nn.Module,
+    drawers: Sequence[Drawer],
     rgb: NDArray[np.uint8],
     box: NDArray[np.float32],
-    size: int,
-    shift: tuple[float, float],
     scales: Sequence[float] = (1.3, 1.6, 2.0),
     least: float = 0.6,
 ) -> NDArray[np.uint8]:
-    """Label map uint8 [H, W] of a photo's face in ``box`` (x, y, width, height).
+    """Label map uint8 [H, W] of a photo's face in ``box`` (x, y, width, height), by all teachers together.
 
     255 where the mean probability of the best class is below ``least`` and where no crop reached.
     """
@@ -100,14 +117,14 @@ def label_photo(
     reached = np.zeros((height, width), np.float32)
     # The ids as one row of pixels, mirrored twice: left and right names stay exchanged.
     flip = flip_labels(np.arange(_CLASSES, dtype=np.uint8)[None], "celebamask19")[0, ::-1].tolist()
-    for scale in scales:
-        side = float(max(box[2:])) * scale
-        centre = box[:2] + box[2:] / 2 + np.array(shift) * float(max(box[2:]))
+    for drawer, scale in itertools.product(drawers, scales):
+        side, size = float(max(box[2:])) * scale, drawer.size
+        centre = box[:2] + box[2:] / 2 + np.array(drawer.shift) * float(max(box[2:]))
         matrix = np.array([[size / side, 0, 0], [0, size / side, 0]])
         matrix[:, 2] = (size - 1) / 2 - matrix[:, :2] @ centre
         crop = cv2.warpAffine(rgb, matrix, (size, size))
         image = (torch.from_numpy(crop).permute(2, 0, 1)[None].float() - 128) / 128
-        pair = teacher(torch.cat([image, image.flip(3)]))[0].float().softmax(1)
+        pair = drawer.network(torch.cat([image, image.flip(3)]))[0].float().softmax(1)
         mean = (pair[0] + pair[1].flip(2)[flip]) / 2
         maps = mean.permute(1, 2, 0).contiguous().numpy()
         inverse = cv2.invertAffineTransform(matrix)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,12 @@ class Bench:
     def file(self, name):
         return self.runs / "built/tiny" / name
 
+    def digests(self):
+        """SHA-256 of every file that is made of the student, by its place."""
+        made = self.runs / "built/tiny"
+        files = [path for path in made.rglob("*") if path.is_file() and path.suffix != ".png"]
+        return {str(p.relative_to(made)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
     def times(self):
         """When each file that a step makes was last written."""
         return {p: p.stat().st_mtime_ns for p in self.runs.rglob("*") if p.is_file() and p.name != "lock"}
@@ -155,7 +162,7 @@ def killed(miniature, tmp_path_factory, repository):
     first = (bench.runs / "tiny-first/weights.npz").stat().st_mtime_ns
     result = bench.build()
     assert result.exit_code == 0, result.output
-    return bench, step, told, first, result.output
+    return bench, step, told, first, result.output, bench.digests()
 
 
 def test_a_build_does_every_step_in_order_and_leaves_all_it_promises(whole):
@@ -264,7 +271,7 @@ def test_only_what_depends_on_a_changed_key_is_done_again(killed):
 
 
 def test_a_killed_build_ends_with_the_files_of_an_undisturbed_one(whole, killed):
-    (one, _), (other, step, told, first, output) = whole, killed
+    (one, _), (other, step, told, first, output, made) = whole, killed
     assert step < 30
     assert planned(told)["distill tiny-first"] == "up to date"
     assert planned(told)["distill tiny"].startswith("was begun and not finished")
@@ -274,8 +281,33 @@ def test_a_killed_build_ends_with_the_files_of_an_undisturbed_one(whole, killed)
     assert weights[0] == weights[1]
     rows = [json.loads(line)["step"] for line in (other.runs / "tiny/log.jsonl").read_text().splitlines()]
     assert rows == [10, 20, 30]
-    for name in ("expression.int8.tflite", "expression.int8-u8s8.onnx"):
-        assert one.file(name).read_bytes() == other.file(name).read_bytes(), name
+    assert made == one.digests()
+    assert {"expression.int8.tflite", "expression.int8-u8s8.onnx", "student.bundle"} < made.keys()
+
+
+@pytest.mark.parametrize("step", ["convert", "parity", "evaluate", "bundle"])
+def test_a_build_killed_while_it_makes_a_file_costs_that_step_alone(
+    whole, miniature, repository, tmp_path, step
+):
+    first, _ = whole
+    bench = Bench(tmp_path, miniature)
+    shutil.copytree(first.runs, bench.runs)
+    state = bench.runs / f"state/{step}-tiny.json"
+    state.unlink()  # as if it had never been done
+    command = [sys.executable, "-c", SLOW, str(miniature.lists), *bench.arguments()]
+    environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, cwd=bench.root, stdout=subprocess.DEVNULL) as process:
+        while not state.exists():
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    told = planned(bench.build("--dry-run").output)
+    assert [name for name, said in told.items() if said.startswith("was begun")] == [f"{step} tiny"]
+    result = bench.build()
+    assert result.exit_code == 0, result.output
+    assert [name for name, said in done(result.output).items() if said != "up to date"] == [f"{step} tiny"]
+    assert bench.digests() == first.digests()
 
 
 def test_a_file_that_was_spoiled_is_made_again_and_is_the_same(killed):

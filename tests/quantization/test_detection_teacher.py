@@ -81,7 +81,7 @@ def test_the_loss_is_the_labels_and_the_weighed_teachers_scores(course, recipes,
     with torch.no_grad():
         outputs = asking.network().eval()(batch["image"])
     total, terms = asking.loss(outputs, batch)
-    told = answers(load_teacher(*asked["detection-teacher"]), batch["image"])
+    told = answers([load_teacher(*asked["detection-teacher"])], batch["image"])
     scores = plain.decode(outputs)[0]
     assert told.shape == scores.shape
     count = (batch["state"] > 0).sum().clamp(min=1)

@@ -37,6 +37,8 @@ from quantization.graded_rows import (
     parsing_row,
 )
 from quantization.grading import Grading, grade_set
+from quantization.members import Foreign
+from quantization.panel import Panel
 from quantization.subjects import Subject, SubjectError
 from quantization.teachers.adapter import AdapterError
 from quantization.teachers.adapterfile import load_adapter
@@ -74,7 +76,9 @@ def face(points=None, box=ALL, **more):
 def teacher(folder, task, crop="whole"):
     """A subject of a few numbers."""
     write_teacher(folder, task, crop)
-    return Subject.of(folder / f"{task}.onnx", load_adapter(folder / f"{task}.toml"))
+    return Subject.of_panel(
+        Panel.of([Foreign.of(load_adapter(folder / f"{task}.toml"), folder / f"{task}.onnx")])
+    )
 
 
 def evaluate(*words):
@@ -336,10 +340,8 @@ def test_a_file_that_cannot_be_graded_says_why(tmp_path):
     write_teacher(tmp_path, "parsing")
     write_teacher(tmp_path, "expression")
     adapter = load_adapter(tmp_path / "parsing.toml")
-    with pytest.raises(SubjectError, match="is for parsing, not for landmarks"):
-        Subject.of(tmp_path / "parsing.onnx", adapter, ["landmarks"])
     with pytest.raises(AdapterError, match="but the adapter reads"):
-        Subject.of(tmp_path / "expression.onnx", adapter)
+        Subject.of_panel(Panel.of([Foreign.of(adapter, tmp_path / "expression.onnx")]))
 
 
 def test_what_is_of_data_sets_alone_is_refused_without_one(tmp_path):
@@ -355,7 +357,50 @@ def test_what_is_of_data_sets_alone_is_refused_without_one(tmp_path):
         (("--engine", "ray", "--task", "expression"), "works over shards: write them with `shard ferplus:"),
         (("--part", "tset"), "there is no part 'tset': use one of train, validation, test"),
         (("--task", "parsing"), "cannot grade parsing, which needs a mask"),
-        (("--adapter", "nobody"), "no adapter is called 'nobody'"),
+        (("--teacher", "nobody", "--model", __file__), "no adapter is called 'nobody'"),
     ):
         result = evaluate("--data-set", f"ferplus:{tmp_path / 'set'}", *words)
         assert (result.exit_code, says in result.output) == (1, True), result.output
+
+
+def test_teachers_asked_together_have_a_table_and_their_curves(portrait, tmp_path):
+    words = []
+    for seed, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        words += write_teacher(tmp_path / name, "landmarks", "box", seed)
+    asked = ("--data-set", f"300w:{portrait}", "--out", tmp_path / "figures.json")
+    told = evaluate(*words, "--mirror", *asked, "--plots", tmp_path / "plots")
+    assert told.exit_code == 0, told.output
+    title, *lines = [line for line in told.stdout.splitlines() if "progress" not in line]
+    assert title == "landmarks, landmarks + landmarks, mirrored on 300w"
+    nme = json.loads((tmp_path / "figures.json").read_text())["landmarks"][title.removeprefix("landmarks, ")]
+    rows = {line.split("  ")[1].strip(): line.split() for line in lines if line.startswith("  ")}
+    assert rows["photos"][-1] == "1"
+    assert f"{nme['nme']:.4f}" in rows["NME, outer eye corners"]
+    assert told.stdout.rstrip().endswith("landmarks-ced.png, landmarks-parts.png, landmarks-subgroups.png")
+    assert (tmp_path / "plots/landmarks-ced.png").read_bytes().startswith(b"\x89PNG")
+    (curves,) = json.loads((tmp_path / "plots/curves.json").read_text())["landmarks"].values()
+    assert len(curves["ced"]["threshold"]) == len(curves["ced"]["share"]) == 101
+    # The mean of both is nearer than the worse of them; and they are other subjects than each alone.
+    alone = []
+    for k in (0, 4):
+        assert evaluate(*words[k : k + 4], *asked).exit_code == 0
+        figures = json.loads((tmp_path / "figures.json").read_text())["landmarks"]
+        alone.append(figures["landmarks on 300w"]["nme"])
+    assert len({*alone, nme["nme"]}) == 3
+    assert nme["nme"] < max(alone)
+
+
+def test_what_is_of_teachers_is_refused_without_them(tmp_path):
+    file = tmp_path / "some.onnx"
+    file.write_bytes(b"")
+    for words, says in (
+        (("--mirror",), "--mirror is of teachers: name them with --teacher"),
+        (("--model", file, "--model", file), "give --model once, or the teachers' names with --teacher"),
+        (("--teacher", "a", "--teacher", "b", "--model", file), "--teacher was given 2 times and --model 1"),
+        (("--plots", tmp_path / "plots"), "--plots is for --data-set and --teacher"),
+        (("expression", "--teacher", "a"), "a RECIPE is graded alone"),
+        (("--published", "--teacher", "a"), "graded beside the students: leave --teacher out"),
+    ):
+        result = evaluate(*words)
+        assert (result.exit_code, says in result.output) == (2, True), result.output

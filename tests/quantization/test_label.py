@@ -19,6 +19,8 @@ from quantization.datasets import DataSetError, Sample, Terms, open_dataset, wri
 from quantization.datasets.shards import read_notes, write_shards
 from quantization.engines import EngineError
 from quantization.label import SOURCES, Labels, label_all, label_faces, load_labels
+from quantization.members import Foreign
+from quantization.panel import Panel, PanelError
 from quantization.shardlabels import Labelling, label_shards, summary
 from quantization.splits import parts
 from quantization.teachers.adapter import AdapterError
@@ -184,7 +186,8 @@ def test_labels_that_a_killed_process_had_written_are_not_asked_for_again(
 
 def work(folder, task, crop="whole", seed=0, teachers=None):
     write_teacher(folder, task, crop, seed)
-    return Labelling.of(load_adapter(folder / f"{task}.toml"), folder / f"{task}.onnx", teachers or folder)
+    member = Foreign.of(load_adapter(folder / f"{task}.toml"), folder / f"{task}.onnx")
+    return Labelling.of(Panel.of([member]), teachers or folder)
 
 
 @pytest.fixture
@@ -265,8 +268,9 @@ def test_a_teacher_that_cannot_label_shards_says_why(lapa, tmp_path):
     write_teacher(tmp_path, "landmarks")
     toml = tmp_path / "landmarks.toml"
     toml.write_text(toml.read_text().replace("'ibug68'", "'other'"))
-    with pytest.raises(AdapterError, match="the order of its 68 points has no name here"):
-        Labelling.of(load_adapter(toml), tmp_path / "landmarks.onnx", tmp_path)
+    nameless = Panel.of([Foreign.of(load_adapter(toml), tmp_path / "landmarks.onnx")])
+    with pytest.raises(PanelError, match="landmarks: the order of its points has no name here"):
+        Labelling.of(nameless, tmp_path)
     bound = toml.read_text().replace("commercial = true", "commercial = false").replace("'other'", "'ibug68'")
     toml.write_text(bound)
     words = ["label", "--shards", lapa, "--teacher", toml, "--model", tmp_path / "landmarks.onnx"]
@@ -280,7 +284,8 @@ def test_a_teacher_that_cannot_label_shards_says_why(lapa, tmp_path):
     )
     assert taken.output.endswith("2 shards: 6 samples labelled, 0 without a face, 0 broken\n")
     for some, says in (
-        (words[:5], "--shards needs --teacher and --model"),
+        (words[:3], "--shards needs --teacher"),
+        (words[:5], "--teacher was given 1 times and --model 0 times: give the files in the order"),
         (["label", "--engine", "ray"], ""),
     ):
         wrong = CliRunner().invoke(main, [str(w) for w in some])

@@ -57,9 +57,9 @@ def student_text(**more):
     """The shipped recipe with small widths and ``more`` keys of its student."""
     text = (RECIPES / "landmarks.toml").read_text()
     for before, after in (
-        ("widths = [16, 32, 64, 96, 128]", "widths = [4, 8, 8, 12, 12]"),
+        ("widths = [16, 32, 64, 128, 64]", "widths = [4, 8, 8, 12, 12]"),
         ("code = 256", "code = 24"),
-        ("strength = 0.5", "\n".join([*(f"{k} = {v}" for k, v in more.items()), "strength = 0.5"])),
+        ("strength = 0.4", "\n".join([*(f"{k} = {v}" for k, v in more.items()), "strength = 0.4"])),
     ):
         assert before in text
         text = text.replace(before, after)

@@ -15,8 +15,9 @@ from quantization.__main__ import main
 from quantization.datasets import Sample, Terms, open_dataset, write_shard
 from quantization.datasets.blendshapes import BLENDSHAPES
 from quantization.datasets.shards import read_notes
-from quantization.meshlabels import MeshLabelling
-from quantization.shardlabels import label_shard
+from quantization.members import Mesh
+from quantization.panel import Panel
+from quantization.shardlabels import Labelling, label_shard
 from quantization.teachers.adapter import AdapterError
 from quantization.teachers.blendshapes import DEAD, LIVE
 
@@ -104,9 +105,9 @@ def test_a_file_that_is_no_bundle_says_what_to_bring(tmp_path, teachers):
     wrong = tmp_path / "wrong.task"
     shutil.copy(teachers / "yunet_n_640_640.onnx", wrong)
     with pytest.raises(AdapterError, match=r"wrong.task: holds no network of facemesh .*face_landmarker"):
-        MeshLabelling.of("facemesh", wrong, teachers)
+        Mesh.of("facemesh", wrong)
     with pytest.raises(AdapterError, match=r"yunet_n_640_640.onnx: there is no such file"):
-        MeshLabelling.of("blendshapes", teachers / TASK, tmp_path)
+        Labelling.of(Panel.of([Mesh.of("blendshapes", teachers / TASK)]), tmp_path)
 
 
 def test_a_face_that_the_teacher_doubts_is_none(shards, tmp_path):

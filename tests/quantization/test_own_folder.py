@@ -126,7 +126,7 @@ def test_the_student_is_graded_on_what_did_not_train_it(folder):
     assert set(figures) == {"int8", "fp32"}
     assert figures["int8"]["images"] == len(list(kept))
     assert 0 <= figures["int8"]["accuracy"] <= 1
-    assert "expression fp32: " in told
+    assert "expression, fp32\n" in told
     own.run("pack", "own.toml")
     card = Bundle.load(own.root / "runs/own/student.bundle").card("expression")
     assert "The int8 figures are of this very file." in card

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from quantization import artifacts, build
 from quantization.__main__ import main
 from quantization.convert import ExportError
 from quantization.heldout import held_out_frames
+from quantization.made import Made
 from quantization.ort import OnnxModel
 from quantization.pack import Student, build_bundle, export_student
 from quantization.parity import METRIC_LIMITS, compare, measure, metric_gates
+from quantization.provenance import write_json
 from quantization.runtimes import by_interpreter, by_litert, by_torch
 from quantization.splits import parts
 from quantization.tasks import RECIPES, load_recipe
@@ -153,7 +156,7 @@ def test_a_gain_or_a_figure_without_a_limit_fails_nothing_and_a_missing_one_does
     assert {limit.task for limit in METRIC_LIMITS} == {"detection", "landmarks", "parsing", "expression"}
 
 
-@pytest.mark.parametrize("unnamed", [{"f1_necklace": np.nan}, {}])
+@pytest.mark.parametrize("unnamed", [{"f1_necklace": np.nan}, {"f1_necklace": None}, {}])
 def test_a_class_that_neither_truth_nor_network_names_has_no_gate(unnamed):
     both = {"mean_f1": 0.75, "f1_hair": 0.9} | unnamed
     gates = metric_gates("parsing", {"fp32": both, "int8": both})
@@ -166,9 +169,24 @@ def test_a_class_that_neither_truth_nor_network_names_has_no_gate(unnamed):
     assert [gate.name for gate in lost if not gate.passed] == ["parsing class F1 necklace: lost to int8"]
 
 
-def test_a_figure_that_is_always_there_is_held_as_a_number():
-    nothing = {"mean_f1": np.nan}
+@pytest.mark.parametrize("value", [np.nan, None])
+def test_a_figure_that_is_always_there_is_held_as_a_number(value):
+    nothing = {"mean_f1": value}
     assert [gate.passed for gate in metric_gates("parsing", {"fp32": nothing, "int8": nothing})] == [False]
+
+
+def test_a_gate_without_a_number_is_written_as_null_and_fails_where_it_is_read(sound, tmp_path):
+    gates = metric_gates("expression", {"fp32": {"accuracy": np.nan}, "int8": {"accuracy": 0.5}})
+    path = tmp_path / "parity.json"
+    write_json(path, replace(sound, metrics=gates).to_dict())
+
+    def refused(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    found = json.loads(path.read_text(), parse_constant=refused)
+    assert (found["gates"][-1]["value"], found["gates"][-1]["passed"]) == (None, False)
+    made = Made(None, tmp_path, tmp_path)
+    assert made.differing() == ["gates.parity: expression accuracy: lost to int8: nan, bound 0.005"]
 
 
 def test_the_committed_figures_of_every_student_pass(repository):

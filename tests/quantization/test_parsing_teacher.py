@@ -11,7 +11,7 @@ from torch.nn import functional
 from quantization.label import label_parsing, load_labels, load_parsing
 from quantization.tasks import RECIPES, load_recipe, load_task
 from quantization.teachers.mobilenet import MobileNetV2, _stored_convolutions
-from quantization.teachers.parsing import ParsingTeacher, label_photo
+from quantization.teachers.parsing import Drawer, ParsingTeacher, label_photo
 from tests.quantization.miniature import draw
 
 pytestmark = pytest.mark.workshop
@@ -44,7 +44,7 @@ def plain_face():
 
 def test_labels_lie_where_the_photo_shows_them():
     face, rgb = plain_face()
-    labels = label_photo(ByColour(), rgb, face.box, size=64, shift=(0.0, -0.07))
+    labels = label_photo([Drawer(ByColour(), 64, (0.0, -0.07))], rgb, face.box)
     assert labels.shape == rgb.shape[:2]
     corners = face.keypoints[3:].round().astype(int)
     assert [labels[y, x] for x, y in corners] == [2, 2]
@@ -55,7 +55,7 @@ def test_labels_lie_where_the_photo_shows_them():
 
 def test_what_no_crop_reached_is_unknown():
     face = draw(5, width=400, height=300, side=40.0)
-    labels = label_photo(ByColour(), face.rgb, face.box, size=64, shift=(0.0, 0.0))
+    labels = label_photo([Drawer(ByColour(), 64, (0.0, 0.0))], face.rgb, face.box)
     far = np.array([0, 299])[int(face.box[1] < 150)]
     assert (labels[far] == 255).all()
     middle = (face.box[:2] + face.box[2:] / 2).round().astype(int)
@@ -64,7 +64,7 @@ def test_what_no_crop_reached_is_unknown():
 
 def test_a_teacher_in_doubt_says_nothing():
     face, rgb = plain_face()
-    labels = label_photo(ByColour(sure=0.01), rgb, face.box, size=64, shift=(0.0, 0.0))
+    labels = label_photo([Drawer(ByColour(sure=0.01), 64, (0.0, 0.0))], rgb, face.box)
     assert (labels == 255).all()
 
 

@@ -6,6 +6,8 @@ decoder, answer with the weights and the picture that `published_nets` makes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -184,23 +186,65 @@ def decoder_count(widths):
     return fusion + 2 * block + narrow + 2 * 256 + upscaling + hyper
 
 
+@pytest.mark.parametrize(("name", "classes"), [("segface-celebamask", 19), ("segface-lapa", 11)])
 @pytest.mark.parametrize("make", BACKBONES)
-def test_segface_has_the_published_names_with_every_backbone(make):
-    net = meta(lambda: segface.SegFace(make()))
+def test_segface_has_the_published_names_with_every_backbone(make, name, classes):
+    adapter = adapter_named(name)
+    net = meta(lambda: segface.SegFace(make(), adapter.output.scheme))
     names = set(net.state_dict())
     assert names > {f"backbone.{name}" for name in SHAPES[make]} | set(DECODER)
     tokens = [name for name in names if name.endswith("_token.weight")]
-    assert len(tokens) == 19
+    assert len(tokens) == classes
     assert {"face_decoder.rightbro_token.weight", "face_decoder.innermouth_token.weight"} < set(tokens)
-    assert count(net) == BACKBONES[make] + decoder_count(make.widths) + 19 * 256
+    assert count(net) == BACKBONES[make] + decoder_count(make.widths) + classes * 256
     with torch.device("meta"):
-        again = segface.network(adapter_named("segface-celebamask"), net.state_dict())
+        again = segface.network(adapter, net.state_dict())
     assert type(again.backbone) is make
 
 
-def test_segfaces_checkpoint_becomes_the_model_of_its_adapter(tmp_path, astronaut):
-    adapter = sized("segface-celebamask", 96, 96)
-    net = lively(segface.SegFace(MobileNetV3()))
+def test_a_segface_of_the_other_data_set_is_refused_by_what_it_has_and_lacks():
+    state = meta(lambda: segface.SegFace(MobileNetV3(), "lapa11")).state_dict()
+    lacks = r"it lacks face_decoder\.neck_token\.weight, face_decoder\.cloth_token\.weight"
+    with torch.device("meta"), pytest.raises(AdapterError, match=lacks):
+        segface.network(adapter_named("segface-celebamask"), state)
+
+
+def test_a_segface_of_a_scheme_that_it_never_learned_is_refused():
+    adapter = adapter_named("segface-lapa")
+    other = replace(adapter, output=replace(adapter.output, scheme="ibug14"))
+    with pytest.raises(
+        AdapterError, match=r"its classes are those of celebamask19 or lapa11, .* says ibug14"
+    ):
+        segface.network(other, {})
+
+
+def test_segface_of_lapa_reads_its_tokens_in_the_order_of_its_channels():
+    """A token that changes, where none looks at another, changes the map of its own channel alone."""
+    order = (
+        *("background", "face", "leftbro", "rightbro", "lefteye", "righteye", "nose", "upperlip"),
+        *("innermouth", "lowerlip", "hair"),
+    )
+    net = lively(segface.SegFace(MobileNetV3(), "lapa11")).face_decoder
+    picture, positions = noise(1, 256, 4, 4), noise(1, 256, 4, 4)
+    with torch.no_grad():
+        for block in net.transformer.layers:  # tokens without a word from their neighbours
+            block.self_attn.out_proj.weight.zero_()
+            block.cross_attn_image_to_token.out_proj.weight.zero_()
+        before = net(picture, positions)
+        for channel, name in enumerate(order):
+            token = getattr(net, f"{name}_token").weight
+            token += 1
+            changed = (net(picture, positions) - before).abs().amax((0, 2, 3)) > 1e-5
+            token -= 1
+            assert changed.nonzero().flatten().tolist() == [channel], name
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("segface-celebamask", "celebamask19"), ("segface-lapa", "lapa11")]
+)
+def test_segfaces_checkpoint_becomes_the_model_of_its_adapter(tmp_path, astronaut, name, scheme):
+    adapter = sized(name, 96, 96)
+    net = lively(segface.SegFace(MobileNetV3(), scheme))
     agree(tmp_path, adapter, net, noise(1, 3, 96, 96))
     said = OnnxTeacher(adapter, tmp_path / "m.onnx", accept_licence=True)(astronaut, BOX, POINTS)
     assert said.labels.shape == (512, 512)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from contextlib import nullcontext
 
 import pytest
 import tomllib
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,16 +23,22 @@ from quantization.recipe import (
     sets_of,
     shards_of,
 )
+from quantization.schema import GRID_SIZES
+from quantization.students.detection import DetectionNet
+from quantization.students.landmarks import LandmarkNet
+from quantization.students.parsing import ParsingNet
+from tests.quantization import tiny
 
 pytestmark = pytest.mark.workshop
 
 ALL = sorted(RECIPES.glob("*.toml"))
-TEXT = (RECIPES / "expression.toml").read_text().split("[targets]")[0]  # some tests write their own
+# Some tests write their own gates.
+TEXT = tiny.EXPRESSION.partition("[gates]")[0].replace("batch = 8", "batch = 64")
 
 
 @pytest.fixture
 def written(tmp_path):
-    """The expression recipe with one piece replaced, or something added at its end."""
+    """A tiny recipe with one piece replaced, or something added at its end."""
 
     def write(before="", after="", more=""):
         assert before in TEXT
@@ -97,6 +105,63 @@ def test_what_may_not_stand_there_is_named_with_what_may(written, before, after,
 def test_the_tables_about_data_targets_and_gates_are_held_to_their_keys(written, more, told):
     with pytest.raises(RecipeError, match=told):
         load_recipe(written(more=f"\n{more}\n"))
+
+
+def written_from(name, tmp_path, *changes):
+    """A committed recipe, or of landmarks a tiny one, with pieces replaced."""
+    text = tiny.LANDMARKS if name == "landmarks.toml" else (RECIPES / name).read_text()
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after, 1)
+    (tmp_path / name).write_text(text)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "told"),
+    [
+        ("landmarks.toml", "size = 112", "size = 96", "size is 96; write .* at least 97 and at most 128"),
+        ("landmarks.toml", "size = 112", "size = 224", "size is 224; .*: the network reads a map of 4 x 4"),
+        ("landmarks.toml", "size = 112", "size = 128\ngrid = 7", "size is 128; .* at most 112: .* 7 x 7"),
+        ("landmarks.toml", "size = 112", "size = 112\ngrid = 5", "grid is 5; write 4 or 7"),
+        ("landmarks.toml", "widths = [4, ", "widths = [", r"widths is \[8, .*; write a list: 5 of: "),
+        ("landmarks-tough.toml", "size = 128", "size = 112", "size is 112; write .* 32, a multiple of 32"),
+        ("parsing.toml", "size = 128", "size = 72", "size is 72; write .* 32, a multiple of 32"),
+        ("parsing-second.toml", "sizes = [128", "sizes = [120", r"sizes\[0\] is 120; .* a multiple of 32"),
+        ("parsing.toml", "decoder = [64, ", "decoder = [", "decoder is .*; write a list: 4 of: "),
+        ("detection.toml", "height = 256", "height = 240", "height is 240; write .* a multiple of 32"),
+        ("detection.toml", "blocks = [1, ", "blocks = [", "blocks is .*; write a list: 3 of: "),
+    ],
+)  # fmt: skip
+def test_a_picture_that_a_network_cannot_take_is_refused_before_it_is_tried(
+    tmp_path, name, before, after, told
+):
+    with pytest.raises(RecipeError, match=rf"{name}: student\.{told}"):
+        load_recipe(written_from(name, tmp_path, (before, after)))
+
+
+@pytest.mark.parametrize("grid", GRID_SIZES)
+def test_the_sizes_of_a_grid_are_those_that_the_network_makes_one_answer_of(grid):
+    with torch.device("meta"):
+        net = LandmarkNet((2, 2, 2, 2, 2), 2, grid).eval()
+
+    def taken(size):
+        try:
+            return net(torch.zeros(1, 3, size, size, device="meta"))[0].shape == (1, 136, 1, 1)
+        except RuntimeError:
+            return False
+
+    assert [size for size in range(64, 161) if taken(size)] == list(GRID_SIZES[grid])
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 80, 96])
+def test_parsing_and_detection_take_multiples_of_32_alone(size):
+    with torch.device("meta"):
+        nets = ParsingNet((2,) * 5, (2,) * 4).eval(), DetectionNet((2,) * 5, (1, 1, 1), 2).eval()
+    for net in nets:
+        picture = torch.zeros(1, 3, size, size, device="meta")
+        with nullcontext() if size % 32 == 0 else pytest.raises(RuntimeError):
+            net(picture)
 
 
 def test_a_recipe_may_name_everything(written):

@@ -15,8 +15,11 @@ from edgeface.heads.base import crop_of
 from edgeface.labels import IBUG68
 from edgeface.manifest import CropSpec, InputSpec, ModelSpec, OutputSpec
 from edgeface.results import BBox
+from quantization import splits
+from quantization.datasets import lfpw
 from quantization.recipe import RecipeError, check_recipe
 from quantization.scenes import Scene
+from quantization.splits import parts
 from quantization.students.blocks import Residual
 from quantization.students.detection import STRIDES
 from quantization.students.expression import ExpressionNet
@@ -388,6 +391,32 @@ def test_crops_without_a_face_teach_presence_alone(tasks):
     assert (terms["shape"], terms["visibility"]) == (0, 0)
 
 
+def test_what_a_detector_mistook_teaches_that_there_is_no_face(tasks, miniature, tmp_path, monkeypatch):
+    """The crop is of the box on the list, and of no other part of its photo."""
+    listed = tmp_path / "mistaken.csv"
+    monkeypatch.setattr(splits, "MISTAKEN", listed)
+    with miniature.split():
+        names = parts("lfpw", "train")[:2]
+        rows = [f"{name},{x},4,12,16" for name in names for x in (3, 20)]
+        listed.write_text("\n".join(["name,x,y,width,height", *rows]) + "\n")
+        recipe = load_recipe(RECIPES / "landmarks.toml")
+        recipe["student"] |= {"negatives": 1.0, "mistaken": 1.0, "strength": 0.0}
+        check_recipe(recipe, RECIPES / "landmarks.toml")
+        task = load_task(recipe, miniature.data, miniature.labels)
+        photos = [lfpw.load_photo(miniature.data / "landmarks/lfpw/trainset", name) for name in names]
+    batch = task.batch(np.random.default_rng(0), 8)
+    assert not batch["present"].any()
+    looks = [
+        cv2.warpAffine(photo, task._matrix(*task._crop(np.array([x, 4, 12, 16], np.float32)), 0), (112, 112))
+        for photo in photos
+        for x in (3, 20)
+    ]
+    plain = np.stack(looks).reshape(len(looks), -1, 3).mean(1)
+    for image in batch["image"].numpy():
+        colour = image.reshape(3, -1).mean(1) * 128 + 128
+        assert np.abs(plain - colour).max(1).min() < 25
+
+
 # parsing
 
 
@@ -560,7 +589,7 @@ def test_a_teachers_answers_are_added_to_the_votes(tasks, miniature, tmp_path, s
     total.backward()
     assert torch.isfinite(logits.grad).all()
     # Who says what the teacher says pays the votes alone.
-    again, terms = task.loss((answers(task._teachers[0], batch["image"])[:, :, None, None],), batch)
+    again, terms = task.loss((answers(task._teachers, batch["image"])[:, :, None, None],), batch)
     assert terms["soft"] == pytest.approx(0, abs=1e-5)
     assert terms["decoupled"] == pytest.approx(0, abs=1e-5)
     assert again.item() == pytest.approx(terms["loss"], abs=1e-4)

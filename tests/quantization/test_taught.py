@@ -19,6 +19,7 @@ from quantization.build import load_networks
 from quantization.courses import WEIGHTS
 from quantization.datasets import ferplus
 from quantization.evaluate import grader_of
+from quantization.panel import Panel
 from quantization.recipe import RECIPES, RecipeError
 from quantization.reference import TorchBackend
 from quantization.splits import parts
@@ -172,6 +173,37 @@ def test_the_command_files_a_teacher_s_figures_under_its_name(teach, miniature, 
     assert curves["sha256"] == made.digest
 
 
+def test_several_and_their_mirror_images_are_graded_as_one(teach, miniature, tmp_path):
+    words = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        made = teach(
+            tiny.EXPRESSION_TEACHER, ExpressionNet((4, 8, 8, 12), blocks=(1, 1, 1)).eval(), f"teacher-{seed}"
+        )
+        words += ["--teacher", made.path, "--model", made.weights]
+    where = ("--data", miniature.data, "--labels", miniature.labels)
+    with miniature.split():
+        told = evaluate(*words, "--mirror", *where, "--out", tmp_path / "figures.json")
+        assert told.exit_code == 0, told.output
+        names = parts("ferplus", "validation")
+        panel = Panel.of(
+            [
+                Taught.of(p, miniature.data, miniature.labels, w)
+                for p, w in zip(words[1::4], words[3::4], strict=True)
+            ],
+            mirror=True,
+        )
+    assert "expression, teacher-1 + teacher-2, mirrored\n" in told.stdout
+    ((name, figures),) = json.loads((tmp_path / "figures.json").read_text())["expression"].items()
+    assert name == panel.name
+    ask, root, right = panel.open(), miniature.data / "expression/ferplus", 0
+    votes = ferplus.load_votes(root)
+    for one in names:
+        said = ask(read_image(root / one).rgb, np.float32([-0.5, -0.5, 48, 48])).answer
+        right += int(said.probabilities.argmax()) == int(votes[one][:8].argmax())
+    assert figures["accuracy"] == pytest.approx(right / len(names))
+
+
 def test_any_reader_grades_it(teach, photo, miniature, tmp_path):
     with torch.no_grad():
         network = LandmarkTeacher(64, (8, 8, 8), 24)
@@ -216,7 +248,7 @@ def test_what_cannot_be_graded_says_why(teach, miniature, tmp_path):
         told = evaluate(recipe, "--data-set", f"ferplus:{tmp_path}")
         assert told.exit_code == 2
         assert "on a --data-set a student is its file: give --model" in told.output
-        with pytest.raises(RecipeError, match="trains a student, not a teacher"):
+        with pytest.raises(RecipeError, match=r"there are no weights; train them \(`distill"):
             Taught.of(recipe, miniature.data, miniature.labels)
 
 

@@ -206,9 +206,11 @@ def test_the_nearest_of_several_templates_is_taken(number):
 
 def test_farls_templates_follow_its_formula():
     standard = np.array([[196, 226], [316, 226], [256, 286], [220, 360.4], [292, 360.4]]) / 256 - 1
-    for name, scale in (("farl-landmarks", 0.8), ("farl-parsing-lapa", 1.0)):
-        expected = (standard * scale + 1) * 447 / 2 - 0.5
-        assert np.array(ADAPTERS[name].crop.templates[0]) == pytest.approx(expected, abs=1e-3)
+    # SegFace's crops of LaPa are FaRL's, at its own size.
+    for name, scale in (("farl-landmarks", 0.8), ("farl-parsing-lapa", 1.0), ("segface-lapa", 1.0)):
+        adapter = ADAPTERS[name]
+        expected = (standard * scale + 1) * (adapter.input.size[0] - 1) / 2 - 0.5
+        assert np.array(adapter.crop.templates[0]) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_tanh_crop_is_straight_inside_and_shows_all_of_the_picture():
@@ -757,13 +759,19 @@ def test_a_description_tells_terms_sources_and_what_was_not_tried(name):
         assert source.split(" ")[0] in told
 
 
-def test_the_command_shows_the_terms_and_opens_only_when_they_are_accepted(tmp_path):
+def test_the_command_shows_the_terms_and_opens_only_when_they_are_accepted(tmp_path, repository):
     model = random_model(ADAPTERS["segface-lapa"], tmp_path / "m.onnx")
     refused = run("segface-lapa", "--model", model)
     assert refused.exit_code == 1
     assert "LaPa: non-commercial research" in refused.output
     assert "--accept-licence" in refused.output
-    opened = run("segface-lapa", "--model", model, "--accept-licence")
+    # The same of the whole picture, for which no detector is needed.
+    text = (repository / "quantization/teachers/published/segface-lapa.toml").read_text()
+    before, crop = text.index("[crop]"), text.index("[parsing]")
+    (tmp_path / "own.toml").write_text(
+        f'{text[:before]}[crop]\nkind = "whole"\nfit = "stretch"\n\n{text[crop:]}'
+    )
+    opened = run(tmp_path / "own.toml", "--model", model, "--accept-licence")
     assert opened.exit_code == 0, opened.output
     assert opened.output.index("licence:") < opened.output.index("r_brow")
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from edgeface.labels import IBUG68
 from quantization.teachers.face3d import Face3D
-from quantization.teachers.facemesh import FaceMesh, RidgeMap, mirrored
+from quantization.teachers.facemesh import FaceMesh, RidgeMap
+from quantization.teachers.mirror import mirrored
 from quantization.teachers.ultraface import UltraFace
 from quantization.teachers.yunet import YuNet
 
