@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import numbers
 import operator
 import os
@@ -67,7 +66,8 @@ class FaceAnalyzer:
             the name of a backend ("onnx:cuda", "isolated:edgetpu:usb:0"), which has the CPU behind it unless
             ``strict``; or a `Backend`, which runs alone.
         bundle: the models: None for the built-in ones, a path, or a loaded `Bundle`.
-        min_score: least score of a face, in place of the one that the detector was tuned with.
+        min_score: least score of a face, in place of the one that the detector was tuned with. With
+            landmarks among the tasks, what is no face to their model is left out, too.
         strict: refuse every silent fallback with a `DeviceError`: a backend that is present and fails, the
             CPU in place of a lost accelerator, operators that an accelerator leaves on the CPU, LiteRT
             without its fast kernels.
@@ -139,8 +139,8 @@ class FaceAnalyzer:
             ran: dict[str, Ran] = {}
             found = self._detect(frame.rgb, timings, ran) if given is None else given
             if self._max_faces is not None:
-                found = heapq.nlargest(self._max_faces, found, key=lambda face: face.bbox.area)
-            faces = self._describe_faces(frame.rgb, found, timings, ran)
+                found = sorted(found, key=lambda face: -face.bbox.area)
+            faces = self._describe_faces(frame.rgb, found, timings, ran, doubted=given is None)
             timings["total"] = perf_counter_ns() - start
         return FrameResult(
             faces=faces,
@@ -211,19 +211,34 @@ class FaceAnalyzer:
         return [_face(detection) for detection in found]
 
     def _describe_faces(
-        self, rgb: NDArray[np.uint8], faces: list[Face], timings: dict[str, int], ran: dict[str, Ran]
+        self,
+        rgb: NDArray[np.uint8],
+        faces: list[Face],
+        timings: dict[str, int],
+        ran: dict[str, Ran],
+        *,
+        doubted: bool,
     ) -> tuple[Face, ...]:
-        outputs: list[dict[str, Any]] = [{} for _ in faces]
+        """As many of the faces as are wanted, the first, with all results; ``doubted``: if they are any."""
+        kept: list[tuple[Face, dict[str, Any]]] = [(face, {}) for face in faces]
         # Task by task, not face by face: each network's weights stay in the cache for all the faces.
-        for task, head in self._heads.items() if faces else ():
+        for task, head in self._heads.items():
+            if not kept:
+                break
             start = perf_counter_ns()
-            for face, results in zip(faces, outputs, strict=True):
+            described = []
+            for face, results in kept:
                 tensors, crop = head.prepare(rgb, face.bbox, face.roll or 0.0)
                 results[task] = head.decode(self._run(task, tensors, ran), crop)
+                if not doubted or not isinstance(head, LandmarksHead) or head.confirms(results[task]):
+                    described.append((face, results))
+                if len(described) == self._max_faces:
+                    break
+            kept = described
             timings[task] = perf_counter_ns() - start
         return tuple(
             Face(bbox=face.bbox, roll=face.roll, keypoints=face.keypoints, **results)
-            for face, results in zip(faces, outputs, strict=True)
+            for face, results in kept[: self._max_faces]
         )
 
     def _run(self, task: str, tensors: Tensors, ran: dict[str, Ran]) -> dict[str, NDArray[Any]]:

@@ -30,7 +30,7 @@ class LandmarksHead:
 
     ``head`` in the manifest: ``mean_shape`` (68 pairs x, y; 0 is the crop's left or top edge, 1 its right or
     bottom edge) and ``residual_scale``; a point in crop pixels is (mean + residual * residual_scale) * size -
-    0.5.
+    0.5. ``min_presence``, 0 unless said, is the presence below which a detected face is none.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -41,6 +41,7 @@ class LandmarksHead:
         section = Section(spec.head, f"models.{spec.task}.head")
         mean = _mean_shape(section)
         residual_scale = section.number("residual_scale", 1e-3, 1e3)
+        self._min_presence = section.number("min_presence", 0.0, 1.0, 0.0)
         section.done()
         points = spec.output("points")
         size = np.array([spec.input.width, spec.input.height], np.float64)
@@ -66,6 +67,10 @@ class LandmarksHead:
             visibility=self._visibility[outputs["visibility"].reshape(-1).view(np.uint8)],
             presence=float(self._presence[outputs["presence"].reshape(-1).view(np.uint8)[0]]),
         )
+
+    def confirms(self, landmarks: Landmarks) -> bool:
+        """Whether the crop held a face, as far as this model can tell."""
+        return landmarks.presence >= self._min_presence
 
 
 def _mean_shape(section: Section) -> NDArray[np.float64]:

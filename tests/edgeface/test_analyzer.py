@@ -318,6 +318,44 @@ def test_a_box_with_its_roll_gives_what_detection_gave(astronaut_path: Path) -> 
     assert upright.roll is None
 
 
+def _asking_for(presence: float) -> Bundle:
+    """The built-in bundle, whose landmark model takes no face of less presence for one."""
+    builtin = Bundle.builtin()
+    header, _ = opened(Path(builtin.source).read_bytes())
+    header["models"]["landmarks"]["head"]["min_presence"] = presence
+    files = {artifact.name: builtin.artifact(artifact.name) for artifact in builtin.artifacts}
+    del header["artifacts"]
+    return Bundle.from_bytes(encode_bundle(header, files))
+
+
+def test_a_detected_face_whose_landmarks_see_none_is_left_out(astronaut_path: Path) -> None:
+    photo = read_image(astronaut_path)
+    bundle = _asking_for(1.0)  # more than a logistic function ever gives
+    with FaceAnalyzer((), bundle=bundle) as boxes_alone:
+        (found,) = boxes_alone.analyze(photo).faces
+    with FaceAnalyzer(bundle=bundle) as analyzer:
+        result = analyzer.analyze(photo)
+        assert result.faces == ()
+        assert "parsing" not in result.timings  # nor was it described any further
+        assert len(analyzer.analyze(photo, [found.bbox]).faces) == 1  # who brings a box knows of a face
+
+
+def test_of_the_wanted_faces_none_is_lost_to_a_larger_one_that_is_none(astronaut_path: Path) -> None:
+    rgb = read_image(astronaut_path).rgb[:220, 130:330]
+    large = cv2.GaussianBlur(cv2.resize(rgb, None, fx=1.6, fy=1.6), (0, 0), 9)
+    frame = np.zeros((480, 640, 3), np.uint8)
+    frame[: large.shape[0], : large.shape[1]] = large
+    frame[: rgb.shape[0], 400:600] = rgb
+    with FaceAnalyzer(["landmarks"], bundle=_asking_for(0.0)) as analyzer:
+        first, second = analyzer.analyze(frame).faces
+    blurred, clear = (face.landmarks.presence for face in (first, second) if face.landmarks)
+    assert blurred < clear
+    bundle = _asking_for((blurred + clear) / 2)
+    for most in (1, 2, None):
+        with FaceAnalyzer(["landmarks", "expression"], bundle=bundle, max_faces=most) as analyzer:
+            assert [face.bbox for face in analyzer.analyze(frame).faces] == [second.bbox]
+
+
 def test_each_box_keeps_its_own_roll(bundle: Bundle) -> None:
     boxes = [BBox(10, 10, 20, 20), BBox(50, 50, 90, 80), BBox(5, 120, 40, 30)]
     with FaceAnalyzer((), bundle=bundle) as analyzer:
