@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 import edgeface
 from edgeface.geometry import iou_matrix
 
+from . import splits
 from .album import DETECTORS
 from .datasets import lfpw
 from .progress import progress
-from . import splits
 from .splits import parts
 from .teachers.yunet import YuNet
 

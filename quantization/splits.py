@@ -19,7 +19,17 @@ import numpy as np
 
 from .pictures import read_picture
 
-__all__ = ["MISTAKEN", "Item", "assign", "digest", "make_all", "near_duplicates", "parts", "read_split", "write_split"]
+__all__ = [
+    "MISTAKEN",
+    "Item",
+    "assign",
+    "digest",
+    "make_all",
+    "near_duplicates",
+    "parts",
+    "read_split",
+    "write_split",
+]
 
 SPLITS = Path(__file__).parent / "splits"
 MISTAKEN = SPLITS / "lfpw-mistaken.csv"
