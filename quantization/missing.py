@@ -61,6 +61,8 @@ def mend(what: str) -> str:
         )
     if what.startswith("split list "):
         return "`split` writes it"
+    if what == "list of mistaken faces":
+        return "`mistaken` writes it"
     if what == "3D face":
         return _WHERE
     return "put it there, or say where the published networks are: --teachers"
