@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A shell's background jobs ignore Ctrl-C, and so would the programs that the tests start and end by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No profile has a deadline: a test of time fails on a busy machine and proves nothing on a quiet one.
 settings.register_profile("quick", max_examples=60, deadline=None)

@@ -100,9 +100,7 @@ def test_ctrl_c_waits_for_no_deadline(here: System, tmp_path: Path) -> None:
     write(
         tmp_path, {"cv2.py": f"open({str(tmp_path / 'begun')!r}, 'w').close()\nimport time; time.sleep(60)"}
     )
-    # What a shell starts in the background, these tests perhaps, is deaf to Ctrl-C.
     code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from edgeface.doctor import this_system; from edgeface.doctor.asking import Question, ask; "
         "ask([Question('opencv')], this_system())"
     )
