@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["PATIENCE", "Program", "Side"]
+__all__ = ["PATIENCE", "Program", "Side", "tell"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SIDES = Path(__file__).with_name("sides")
@@ -157,3 +158,8 @@ class Side:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def tell(what: str) -> None:
+    """Says what is going on; results alone go to the standard output."""
+    print(what, file=sys.stderr, flush=True)

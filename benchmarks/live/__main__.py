@@ -22,7 +22,7 @@ import edgeface
 from benchmarks import environments, frames, machine
 from benchmarks.errors import BenchmarkError
 from benchmarks.live import clips, result, tracked, watched
-from benchmarks.process import Program
+from benchmarks.process import Program, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,9 +57,9 @@ def _run(asked: argparse.Namespace) -> dict[str, Any]:
         films = [clips.make(photo, faces, Path(scratch)) for faces in clips.FACES]
         if "tracked" in asked.only:
             plan = tracked.Plan(asked.rounds, asked.core)
-            first = tracked.measure(_programs(asked), films, plan, _tell)
+            first = tracked.measure(_programs(asked), films, plan, tell)
         if "watched" in asked.only:
-            second = watched.measure(films, asked.watched_rounds, asked.seconds, _tell)
+            second = watched.measure(films, asked.watched_rounds, asked.seconds, tell)
     conditions = {
         "films": {
             "what": clips.WHAT,
@@ -83,10 +83,6 @@ def _programs(asked: argparse.Namespace) -> dict[str, Program]:
         python = asked.mediapipe_python or environments.MEDIAPIPE.interpreter(asked.cache)
         programs["mediapipe"] = Program("MediaPipe", python, "mediapipe_side.py")
     return programs
-
-
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -25,7 +25,7 @@ from benchmarks.peers import labelled, page, result, rounds
 from benchmarks.peers.catalogue import OURS, PEERS
 from benchmarks.peers.crops import LandmarkCrops
 from benchmarks.peers.judging import Judge
-from benchmarks.process import PATIENCE, Program
+from benchmarks.process import PATIENCE, Program, tell
 from benchmarks.sides.mesh import VERTICES
 from edgeface.bundle import Bundle
 
@@ -73,14 +73,14 @@ def _run(asked: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         programs, not_here = _programs(asked, crops.told(Path(scratch)))
         load, times = os.getloadavg()[0], machine.cpu_times()
-        measured = rounds.measure(programs, shown, plan, _tell)
+        measured = rounds.measure(programs, shown, plan, tell)
         steal = machine.steal_share(times, machine.cpu_times())
         with edgeface.FaceAnalyzer((), bundle=bundle) as finder:
             judge = Judge(photos, faces, finder, crops)
             for peer, program in programs.items():
                 if peer.key not in measured.software:
                     continue
-                _tell(f"accuracy of {peer.key}")
+                tell(f"accuracy of {peer.key}")
                 try:  # after Ctrl-C too: without an accuracy no speed is shown
                     measured.judged |= judge(program, peer.variants, plan)
                 except BenchmarkError as error:
@@ -120,7 +120,7 @@ def _programs(asked: argparse.Namespace, own: dict[str, Any]) -> tuple[dict[Peer
         if not chosen.variants:
             not_here[peer.key] = "needs faces with labelled expressions (--expressions)"
             continue
-        _tell(f"environment of {peer.key}")
+        tell(f"environment of {peer.key}")
         try:
             programs[chosen] = _program(peer, asked, own)
         except BenchmarkError as error:
@@ -174,10 +174,6 @@ def _hull(face: Face) -> tuple[float, ...]:
         raise BenchmarkError("EdgeFace gave no points of a face")
     points = face.landmarks.points.astype(np.float64)
     return (*points.min(0).tolist(), *np.ptp(points, axis=0).tolist())
-
-
-def _tell(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -63,7 +63,7 @@ def _scores(expression: edgeface.Expression) -> dict[str, float]:
     return {name: float(score) for name, score in expression.scores.items()}
 
 
-def _about() -> dict[str, Any]:
+def about() -> dict[str, Any]:
     from edgeface.bundle import Bundle
 
     bundle = Bundle.load(sys.argv[1]) if len(sys.argv) > 1 else Bundle.builtin()
@@ -73,4 +73,4 @@ def _about() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(_open, _witness, _about)
+    serve(_open, _witness, about)

@@ -11,7 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import cv2
-from lines import serve, software
+from edgeface_side import about
+from lines import serve
 
 import edgeface
 
@@ -51,14 +52,5 @@ def _witness(result: edgeface.TrackResult) -> dict[str, Any]:
     return {"faces": len(each), "each": each, "detected": result.detected}
 
 
-def _about() -> dict[str, Any]:
-    from edgeface.bundle import Bundle
-
-    bundle = Bundle.load(sys.argv[1]) if len(sys.argv) > 1 else Bundle.builtin()
-    told = software("ai-edge-litert", "numpy", "opencv-python-headless")
-    libraries = {"ai-edge-litert": told["version"], **told["libraries"]}
-    return {**told, "version": edgeface.__version__, "bundle": bundle.digest, "libraries": libraries}
-
-
 if __name__ == "__main__":
-    serve(_open, _witness, _about)
+    serve(_open, _witness, about)
