@@ -155,7 +155,7 @@ def test_a_service_writes_to_its_pipe_and_says_so(tmp_path: Path) -> None:
         assert lines.next()["schema"] == "edgeface.frame/1"
         assert client.get("/state").json()["outlets"] == {"pipe": True}
         lines.leave()
-        page = client.get("/metrics").text
-        assert 'edgeface_results_written_total{to="pipe"}' in page
-        assert 'edgeface_outlet_open{to="pipe"}' in page
+        # A line is counted after it is written, so its reader may be here first.
+        wait_for(lambda: 'edgeface_results_written_total{to="pipe"}' in client.get("/metrics").text)
+        assert 'edgeface_outlet_open{to="pipe"}' in client.get("/metrics").text
     assert not path.exists()
