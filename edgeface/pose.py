@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -67,11 +67,13 @@ _HEAD = _TABLE[:, :3]
 _CERTAINTY = 1.0 / _TABLE[:, 3] ** 2
 # A fit believes that its points err independently. Those of one head err together (a long face is long
 # everywhere), so that yaw, pitch and roll err by this much more; from the same command.
-_TOGETHER = np.array([2.59, 3.34, 3.04])
+_TOGETHER = (2.59, 3.34, 3.04)
 # Takes from 68 coordinates what any affine view of the head explains, and leaves the rest.
 _SOLID = np.column_stack((_HEAD, np.ones(len(_HEAD))))
 _REST = np.eye(len(_HEAD)) - _SOLID @ np.linalg.inv(_SOLID.T @ _SOLID) @ _SOLID.T
 _STEPS = 2
+_LINE = 1e-4  # share of a camera's larger view that the smaller has, below which it sees a line
+_Y_UP = np.array([1.0, -1.0])
 _LEAST_SIGHT = 0.05  # weight that a hidden point keeps: without it a profile would have one half only
 
 
@@ -113,24 +115,29 @@ class PoseFit:
     """What a fit found.
 
     Attributes:
-        angles: float64 [3], yaw, pitch, roll in degrees.
-        deviations: float64 [3], their standard deviations if the points erred independently.
-        left: float64 [N, 2], what is left of each point, in units of the head.
+        angles: Yaw, pitch, roll, degrees.
+        deviations: Their standard deviations if the points erred independently.
+        rotation: float64 [3, 3], of the head.
+        scale: Pixels per unit of the head.
+        shift: Where its origin is seen, pixels, y up.
     """
 
-    angles: NDArray[np.float64]
-    deviations: NDArray[np.float64]
-    left: NDArray[np.float64]
+    angles: tuple[float, float, float]
+    deviations: tuple[float, float, float]
+    rotation: NDArray[np.float64]
+    scale: float
+    shift: tuple[float, float]
 
 
 def head_pose(landmarks: Landmarks) -> HeadPose | None:
-    """Return the pose of a head; None when its points have no extent."""
-    weights = _CERTAINTY * np.maximum(landmarks.visibility, _LEAST_SIGHT)
-    points = landmarks.points.astype(np.float64)
-    if not np.isfinite(points).all() or float(np.ptp(points, axis=0).min()) < 1e-3:
+    """Return the pose of a head; None when its points have no extent, or are not finite."""
+    if not np.isfinite(landmarks.points).all():
         return None
-    fit = fit_pose(points, weights)
-    return HeadPose(*fit.angles.tolist(), *(fit.deviations * _TOGETHER).tolist())
+    fit = fit_pose(landmarks.points, _CERTAINTY * np.maximum(landmarks.visibility, _LEAST_SIGHT))
+    if fit is None:
+        return None
+    yaw, pitch, roll = (told * more for told, more in zip(fit.deviations, _TOGETHER, strict=True))
+    return HeadPose(*fit.angles, yaw, pitch, roll)
 
 
 def misfit(points: NDArray[np.float32]) -> float:
@@ -146,73 +153,137 @@ def misfit(points: NDArray[np.float32]) -> float:
 
 
 def fit_pose(
-    points: NDArray[np.float64], weights: NDArray[np.float64], head: NDArray[np.float64] = _HEAD
-) -> PoseFit:
-    """Lay a head over points of a picture.
+    points: NDArray[np.floating], weights: NDArray[np.float64], solid: NDArray[np.float64] = _SOLID
+) -> PoseFit | None:
+    """Lay a head over points of a picture; None where these lie on a line.
+
+    Sixty-eight points enter by their moments alone; from there on plain floats and matrices of three rows do
+    it, at half the cost of general solvers.
 
     Args:
-        points: float64 [N, 2], pixels, y down; not all on a line.
+        points: [N, 2], pixels, y down; finite.
         weights: float64 [N], above 0: one over the variance of each point, in any unit.
-        head: float64 [N, 3], x right, y up, z to the viewer.
+        solid: float64 [N, 4], the head: x right, y up, z to the viewer, and 1.
     """
-    count = len(points)
-    share = weights / weights.sum()
-    root = np.sqrt(share)[:, None]
-    # Both about their weighted middles, which takes the shift out; each point times the root of its weight.
-    solid = (head - share @ head) * root
-    flat = points * (1.0, -1.0)
-    flat = (flat - share @ flat) * root
-    own, both = solid.T @ solid, solid.T @ flat
-    left, sizes, right = np.linalg.svd(np.linalg.solve(own, both).T, full_matrices=False)
-    rotation = _completed(left @ right)
-    scale = float(sizes.mean())
+    flat = points * _Y_UP
+    weighted = solid.T * weights
+    sums, seen = weighted @ solid, weighted @ flat
+    sums, seen = sums / sums[3, 3], seen / sums[3, 3]
+    # About the weighted middles, which takes the shift out.
+    middle, (u, v) = sums[3, :3], seen[3].tolist()
+    own, both = sums[:3, :3] - middle[:, None] * middle, seen[:3] - middle[:, None] * seen[3]
+    found = _nearest(np.linalg.solve(own, both))
+    if found is None:
+        return None
+    rotation, scale = found
+    moved = _Moments.of(rotation, own, both)
     for _ in range(_STEPS):
-        normal, pull = _equations(rotation @ own @ rotation.T, rotation @ both, scale)
-        step = np.linalg.solve(normal, pull)
-        rotation = _turn(*step[:3].tolist()) @ rotation
-        scale += float(step[3])
-    rest = flat - scale * (solid @ rotation.T)[:, :2]
-    variance = float((rest**2).sum()) / (2 * count - 6)
+        (about_x, about_y, about_z, growth), spread = moved.step(scale)
+        rotation, scale = _turn(about_x, about_y, about_z) @ rotation, scale + growth
+        moved = _Moments.of(rotation, own, both)
+    extent = float(weights @ (flat * flat).sum(1)) / float(weights.sum()) - u * u - v * v
+    variance = max(0.0, moved.left(scale, extent)) / (2 * len(points) - 6)
     angles, slopes = _angles(rotation)
-    deviations = np.sqrt(np.diag(slopes @ np.linalg.inv(normal)[:3, :3] @ slopes.T) * variance)
-    return PoseFit(np.degrees(angles), np.degrees(deviations), rest / (scale * root))
+    errors = [math.degrees(math.sqrt(spread.along(*slope) * variance)) for slope in slopes]
+    across, up, _ = (scale * (rotation @ middle)).tolist()
+    yaw, pitch, roll = map(math.degrees, angles)
+    return PoseFit(
+        (yaw, pitch, roll), (errors[0], errors[1], errors[2]), rotation, scale, (u - across, v - up)
+    )
 
 
-def _equations(
-    own: NDArray[np.float64], both: NDArray[np.float64], scale: float
-) -> tuple[NDArray[np.float64], list[float]]:
-    """The normal equations of one Gauss-Newton step, [4, 4] and [4], from moments alone.
+def _nearest(affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:
+    """The rotation [3, 3] and the scale nearest to an affine camera [3, 2]; None if that sees a line.
 
-    Point (x, y, z) of the turned head is seen at scale times (x, y). As the head turns about x, y, z or
-    grows, that moves by scale times (0, -z), (z, 0), (-y, x), and by (x, y).
-
-    Args:
-        own: float64 [3, 3], sums of the products of the turned head's coordinates.
-        both: float64 [3, 2], sums of their products with the picture's.
-        scale: of the head in the picture.
+    The polar decomposition of two rows A: (A A')^(-1/2) A, where the root of a 2 x 2 matrix is it plus the
+    root of its determinant, by the sum of A's singular values.
     """
-    (xx, _, xz), (_, yy, yz), (_, _, zz) = own.tolist()
-    (x_u, x_v), (y_u, y_v), (z_u, z_v) = both.tolist()
-    twice = scale * scale
-    normal = np.array([
-        [twice * zz, 0.0, -twice * xz, -scale * yz],
-        [0.0, twice * zz, -twice * yz, scale * xz],
-        [-twice * xz, -twice * yz, twice * (xx + yy), 0.0],
-        [-scale * yz, scale * xz, 0.0, xx + yy],
-    ])  # fmt: skip
-    pull = [
-        -scale * (z_v - scale * yz),
-        scale * (z_u - scale * xz),
-        scale * (x_v - y_u),
-        x_u + y_v - scale * (xx + yy),
-    ]
-    return normal, pull
-
-
-def _completed(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation [3, 3] with these first two rows."""
+    (a, d), (b, e), (c, f) = affine.tolist()
+    first, mixed, second = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
+    root = math.sqrt(max(0.0, first * second - mixed * mixed))
+    if not root > _LINE * (first + second):
+        return None
+    sizes = math.sqrt(first + second + 2 * root)
+    rows = np.array([[second + root, -mixed], [-mixed, first + root]]) @ affine.T / (sizes * root)
     (a, b, c), (d, e, f) = rows.tolist()
-    return np.array([[a, b, c], [d, e, f], [b * f - c * e, c * d - a * f, a * e - b * d]])
+    return np.array([[a, b, c], [d, e, f], [b * f - c * e, c * d - a * f, a * e - b * d]]), sizes / 2
+
+
+class _Moments(NamedTuple):
+    """Means of the products of the turned head's coordinates, and of these with the picture's u and v."""
+
+    xx: float
+    xz: float
+    yy: float
+    yz: float
+    zz: float
+    x_u: float
+    x_v: float
+    y_u: float
+    y_v: float
+    z_u: float
+    z_v: float
+
+    @classmethod
+    def of(
+        cls, rotation: NDArray[np.float64], own: NDArray[np.float64], both: NDArray[np.float64]
+    ) -> _Moments:
+        """Those of a head that is turned so."""
+        (xx, _, xz), (_, yy, yz), (_, _, zz) = (rotation @ own @ rotation.T).tolist()
+        (x_u, x_v), (y_u, y_v), (z_u, z_v) = (rotation @ both).tolist()
+        return cls(xx, xz, yy, yz, zz, x_u, x_v, y_u, y_v, z_u, z_v)
+
+    def left(self, scale: float, extent: float) -> float:
+        """The mean square of what is left of points whose own is ``extent``."""
+        return extent - 2 * scale * (self.x_u + self.y_v) + scale * scale * (self.xx + self.yy)
+
+    def step(self, scale: float) -> tuple[tuple[float, float, float, float], _Spread]:
+        """One Gauss-Newton step: turns about x, y and z, and the growth; and how sure the turns are.
+
+        Point (x, y, z) of the turned head is seen at scale times (x, y). As the head turns about x, y, z or
+        grows, that moves by scale times (0, -z), (z, 0), (-y, x), and by (x, y). In the normal equations
+
+            [ a  0  b  c ]        a = s^2 zz
+            [ 0  a  d  e ]        b = -s^2 xz    c = -s yz
+            [ b  d  f  0 ]        d = -s^2 yz    e = s xz
+            [ c  e  0  g ]        f = s^2 (xx + yy)    g = xx + yy
+
+        bc + de is 0, so that the last two unknowns do not meet once the first two are eliminated.
+        """
+        square, both = scale * scale, self.xx + self.yy
+        a, b, c = square * self.zz, -square * self.xz, -scale * self.yz
+        d, e = -square * self.yz, scale * self.xz
+        about_x = -scale * (self.z_v - scale * self.yz)
+        about_y = scale * (self.z_u - scale * self.xz)
+        turn, grow = square * both - (b * b + d * d) / a, both - (c * c + e * e) / a
+        third = (scale * (self.x_v - self.y_u) - (b * about_x + d * about_y) / a) / turn
+        growth = (self.x_u + self.y_v - scale * both - (c * about_x + e * about_y) / a) / grow
+        step = (about_x - b * third - c * growth) / a, (about_y - d * third - e * growth) / a, third, growth
+        b, d, c, e = b / a, d / a, c / a, e / a
+        return step, _Spread(
+            1 / a + b * b / turn + c * c / grow,
+            b * d / turn + c * e / grow,
+            -b / turn,
+            1 / a + d * d / turn + e * e / grow,
+            -d / turn,
+            1 / turn,
+        )
+
+
+class _Spread(NamedTuple):
+    """The inverse of a step's normal equations, for its three turns: how they err, and err together."""
+
+    xx: float
+    xy: float
+    xz: float
+    yy: float
+    yz: float
+    zz: float
+
+    def along(self, x: float, y: float, z: float) -> float:
+        """The variance of a sum of the turns."""
+        mixed = x * y * self.xy + x * z * self.xz + y * z * self.yz
+        return x * x * self.xx + y * y * self.yy + z * z * self.zz + 2 * mixed
 
 
 def _turn(x: float, y: float, z: float) -> NDArray[np.float64]:
@@ -227,8 +298,10 @@ def _turn(x: float, y: float, z: float) -> NDArray[np.float64]:
     ])  # fmt: skip
 
 
-def _angles(rotation: NDArray[np.float64]) -> tuple[tuple[float, float, float], NDArray[np.float64]]:
-    """Yaw, pitch, roll in radians; and [3, 3], how each goes with a small turn about x, y and z.
+def _angles(
+    rotation: NDArray[np.float64],
+) -> tuple[tuple[float, float, float], tuple[tuple[float, float, float], ...]]:
+    """Yaw, pitch, roll in radians; and how each goes with small turns about x, y and z.
 
     A small turn w moves a column k of the rotation by w x k.
     """
@@ -239,9 +312,9 @@ def _angles(rotation: NDArray[np.float64]) -> tuple[tuple[float, float, float], 
     angles = math.asin(sine), math.atan2(f, i), math.atan2(b, a)
     across = max(1e-9, a * a + b * b)
     cosine = math.sqrt(max(1e-9, 1 - sine * sine))
-    slopes = np.array([
-        [0.0, i / cosine, -f / cosine],
-        [-1.0, f * c / upright, i * c / upright],
-        [0.0, (a * h - b * g) / across, (b * d - a * e) / across],
-    ])  # fmt: skip
+    slopes = (
+        (0.0, i / cosine, -f / cosine),
+        (-1.0, f * c / upright, i * c / upright),
+        (0.0, (a * h - b * g) / across, (b * d - a * e) / across),
+    )
     return angles, slopes

@@ -22,11 +22,11 @@ from .recipe import (
     asked,
     check_lists,
     flat,
-    is_teacher,
     load_recipe,
     sets_of,
     shards_held_out,
     shards_of,
+    teaches,
 )
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Course:
         for name in asked(self.recipe):
             path = self.path.with_name(f"{name}.toml")
             recipe = load_recipe(path)
-            if not is_teacher(recipe):
+            if not teaches(recipe):
                 raise RecipeError(f"{self.path}: teacher is {name!r}, which trains no teacher")
             weights = self.run.parent / name / "weights.npz"
             if not weights.exists() and self.committed and (self.committed / f"{name}.npz").exists():

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeface.labels import IBUG68
-from edgeface.pose import fit_pose
+from edgeface.pose import PoseFit, fit_pose
 
 from .synthetic.head import Camera, Morphable, Pose, draw_expression
 
@@ -66,7 +66,7 @@ def table_of(heads: Heads) -> tuple[Array, Array]:
     spread = np.ones(68)
     # The weights decide the fit and the fit the weights; after three rounds they stay.
     for _ in range(3):
-        left = np.array([fit_pose(points, 1 / spread**2, mean).left for points in heads.seen])
+        left = np.array([_left(points, _laid(points, mean, spread), mean) for points in heads.seen])
         spread = np.sqrt((left**2).sum(-1).mean(0) / 2)
         spread = (spread + spread[_FLIP]) / 2
     return mean, spread
@@ -74,10 +74,23 @@ def table_of(heads: Heads) -> tuple[Array, Array]:
 
 def spread_of(heads: Heads, mean: Array, spread: Array) -> tuple[Array, Array]:
     """How many times the errors of yaw, pitch and roll [3] exceed what the fit says, and those [N, 3]."""
-    fits = [fit_pose(points, 1 / spread**2, mean) for points in heads.seen]
+    fits = [_laid(points, mean, spread) for points in heads.seen]
     errors = np.array([fit.angles for fit in fits]) - heads.poses
     told = np.array([fit.deviations for fit in fits])
     return np.sqrt(np.mean((errors / told) ** 2, 0)), errors
+
+
+def _laid(points: Array, mean: Array, spread: Array) -> PoseFit:
+    fit = fit_pose(points, 1 / spread**2, np.column_stack((mean, np.ones(len(mean)))))
+    if fit is None:
+        raise ValueError("points that lie on a line are no head's")
+    return fit
+
+
+def _left(points: Array, fit: PoseFit, mean: Array) -> Array:
+    """What is left of each point [68, 2], in units of the head."""
+    seen = fit.scale * (mean @ fit.rotation.T)[:, :2] + fit.shift
+    return (points * (1, -1) - seen) / fit.scale
 
 
 def main(data: Path) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "shards_of",
     "shards_share",
     "teachers_of",
+    "teaches",
 ]
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -92,6 +93,11 @@ def check_recipe(recipe: Mapping[str, Any], path: Path) -> None:
 def is_teacher(recipe: Mapping[str, Any]) -> bool:
     """Whether the recipe trains a teacher."""
     return recipe.get("role") == "teacher" or "encoder" in recipe["student"]
+
+
+def teaches(recipe: Mapping[str, Any]) -> bool:
+    """Whether students can ask its network about their batches: a teacher, or a student of expression."""
+    return is_teacher(recipe) or recipe["task"] == "expression"
 
 
 def teachers_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:

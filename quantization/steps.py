@@ -18,7 +18,7 @@ from . import made, missing, splits
 from .chain import Step
 from .courses import Course, Report
 from .provenance import EXPORT, TRAINING, versions
-from .recipe import LABELLED, RecipeError, flat, holds, is_teacher, sets_of, teachers_of
+from .recipe import LABELLED, RecipeError, flat, holds, is_teacher, sets_of, teachers_of, teaches
 
 __all__ = ["Workplace", "steps_of"]
 
@@ -100,9 +100,11 @@ def _courses(path: Path, place: Workplace, above: tuple[str, ...]) -> Iterator[C
             near = ", ".join(sorted(p.stem for p in path.parent.glob("*.toml") if p != path))
             raise RecipeError(f"{path}: {key} is {name!r}; write one of the recipes beside it: {near}")
         yield from _courses(other, place, (*above, path.stem))
-        if (key == "teacher") != is_teacher(place.course(other).recipe):
-            what = "trains no teacher" if key == "teacher" else "trains a teacher"
-            raise RecipeError(f"{path}: {key} is {name!r}, which {what}")
+        theirs = place.course(other).recipe
+        if key == "teacher" and not teaches(theirs):
+            raise RecipeError(f"{path}: teacher is {name!r}, which trains no teacher")
+        if key == "schedule.start" and is_teacher(theirs):
+            raise RecipeError(f"{path}: schedule.start is {name!r}, which trains a teacher")
     yield course
 
 

@@ -85,7 +85,8 @@ def test_hidden_points_count_little() -> None:
 
 
 @pytest.mark.parametrize("points", [np.zeros((68, 2)), np.c_[np.arange(68.0), np.zeros(68)],
-                                    np.full((68, 2), np.nan)])  # fmt: skip
+                                    np.c_[np.arange(68.0), 2 * np.arange(68.0) + 7],
+                                    np.full((68, 2), np.nan), np.full((68, 2), np.inf)])  # fmt: skip
 def test_points_without_extent_have_no_pose(points: NDArray[np.float64]) -> None:
     assert head_pose(landmarks(points)) is None
 
