@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,10 +32,11 @@ _TRUST = 0.3  # how much a new detection changes how the box lies about the poin
 _GUESSED = 0.65  # mean visibility of the points: 88 % of backgrounds have less, and 9 % of half-covered faces
 _TOGETHER = 1.0  # seconds after which two faces that touch are not on their way past each other
 _SMOOTHING = OneEuro()
-# The middles of the eyes' outlines, the tip of the nose, the corners of the mouth.
-_FIVE = np.zeros((5, 68), np.float32)
-_FIVE[0, 36:42] = _FIVE[1, 42:48] = 1 / 6
-_FIVE[2, 30] = _FIVE[3, 48] = _FIVE[4, 54] = 1.0
+# The middle of all; the middles of the eyes' outlines, the tip of the nose, the corners of the mouth.
+_SIX = np.zeros((6, 68))
+_SIX[0] = 1 / 68
+_SIX[1, 36:42] = _SIX[2, 42:48] = 1 / 6
+_SIX[3, 30] = _SIX[4, 48] = _SIX[5, 54] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class KnownFace:
         self.confirmed = False
         self.lost = False
         self._settings = settings
-        self._face = face
+        self._face, self._score = face, face.bbox.score
         self._shape = _shape_of(face)
         self._lie = None if self._shape is None else _Lie.between(self._shape, face.bbox)
         self.motion = Motion(self._box(face, self._shape), now)
@@ -118,7 +119,7 @@ class KnownFace:
     def doubtful(self) -> bool:
         """True if its points look like guesses: a face that the detector does not see then either is none."""
         landmarks = self._face.landmarks
-        return landmarks is not None and float(landmarks.visibility.mean()) < _GUESSED
+        return landmarks is not None and float(landmarks.visibility.sum()) < 68 * _GUESSED
 
     def can_be_followed(self, now: int) -> bool:
         """True if there are points, and the detector has confirmed them not too long ago."""
@@ -162,7 +163,7 @@ class KnownFace:
         if self.lost and self._points is not None:
             self._points.reset()
         self.lost = False
-        self.detected_ns = now
+        self.detected_ns, self._score = now, face.bbox.score
         shape = _shape_of(face)
         if shape is not None:
             lie = _Lie.between(shape, face.bbox)
@@ -177,25 +178,34 @@ class KnownFace:
         if not present or growth > _GROWTH or _apart(box, expected) > _JUMP or self._swung(shape):
             self.lose()
             return
-        seen = replace(face.bbox, score=self._face.bbox.score)
-        self._take(replace(face, bbox=seen), shape, box, now)
+        self._take(face, shape, box, now)
 
     def track(self, now: int) -> Track:
         """This face as a result, its points and its expression smoothed."""
-        face = self._face
+        face, landmarks, shape, expression = self._face, self._face.landmarks, self._shape, None
         pose = measured = None
-        if face.landmarks is not None:
-            pose = head_pose(face.landmarks) if self._settings.pose else None
-            measured = openness(face.landmarks.points)
+        if landmarks is not None:
+            pose = head_pose(landmarks) if self._settings.pose else None
+            measured = openness(landmarks.points)
             self._blinks.update(measured, pose, now)
-            face = self._smoothed(face, face.landmarks, now)
+            if self._points is not None:
+                points = self._points.smooth(landmarks.points, math.sqrt(self.motion.box.area), now)
+                landmarks = Landmarks(points, landmarks.visibility, landmarks.presence)
+                shape = _Shape.of(points)
         if self._settings.pose:
             self._facing.update(pose, now)
         if face.expression is not None:
-            face = replace(face, expression=self._expression.smooth(face.expression, now))
+            expression = self._expression.smooth(face.expression, now)
         return Track(
             id=self.id,
-            face=face,
+            face=Face(
+                bbox=self._box(face, shape),
+                roll=face.roll if shape is None else shape.roll,
+                keypoints=face.keypoints if shape is None else shape.five,
+                landmarks=landmarks,
+                parsing=face.parsing,
+                expression=expression,
+            ),
             dwell_ns=now - self.first_ns,
             confirmed=self.confirmed,
             pose=pose,
@@ -219,20 +229,7 @@ class KnownFace:
     def _box(self, face: Face, shape: _Shape | None) -> BBox:
         if shape is None or self._lie is None:
             return face.bbox
-        return self._lie.box(shape, face.bbox.score)
-
-    def _smoothed(self, face: Face, landmarks: Landmarks, now: int) -> Face:
-        if self._points is not None:
-            size = math.sqrt(self.motion.box.area)
-            landmarks = replace(landmarks, points=self._points.smooth(landmarks.points, size, now))
-        shape = _Shape.of(landmarks)
-        return replace(
-            face,
-            bbox=self._box(face, shape),
-            roll=shape.roll,
-            keypoints=shape.five,
-            landmarks=landmarks,
-        )
+        return self._lie.box(shape, self._score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,14 +251,14 @@ class _Shape:
     five: NDArray[np.float32]
 
     @classmethod
-    def of(cls, landmarks: Landmarks) -> _Shape:
-        """The shape of these points."""
-        points = landmarks.points.astype(np.float64)
-        x, y = (points.sum(0) / len(points)).tolist()
-        away = points - (x, y)
-        extent = math.sqrt(float(np.vdot(away, away)) / len(points))
-        five = _FIVE @ landmarks.points
-        return cls(x, y, max(extent, 1e-3), roll_from_keypoints(five), five)
+    def of(cls, points: NDArray[np.float32]) -> _Shape:
+        """The shape of 68 points [68, 2]."""
+        exact = points.astype(np.float64)
+        six = _SIX @ exact
+        x, y = six[0].tolist()
+        square = float(np.vdot(exact, exact)) / 68 - x * x - y * y
+        five = six[1:].astype(np.float32)
+        return cls(x, y, math.sqrt(max(square, 1e-6)), roll_from_keypoints(five), five)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +299,7 @@ class _Lie:
 
 
 def _shape_of(face: Face) -> _Shape | None:
-    return None if face.landmarks is None else _Shape.of(face.landmarks)
+    return None if face.landmarks is None else _Shape.of(face.landmarks.points)
 
 
 def _turned(now: float, before: float) -> float:

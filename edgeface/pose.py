@@ -64,16 +64,15 @@ _TABLE = np.array([
     (0.0000, -0.5964, 0.2782, 0.0852), (-0.1835, -0.5779, 0.2468, 0.0748),
 ])  # fmt: skip
 _HEAD = _TABLE[:, :3]
+_SOLID = np.vstack((_HEAD.T, np.ones(len(_HEAD))))  # as `fit_pose` takes it
 _CERTAINTY = 1.0 / _TABLE[:, 3] ** 2
 # A fit believes that its points err independently. Those of one head err together (a long face is long
 # everywhere), so that yaw, pitch and roll err by this much more; from the same command.
 _TOGETHER = (2.59, 3.34, 3.04)
 # Takes from 68 coordinates what any affine view of the head explains, and leaves the rest.
-_SOLID = np.column_stack((_HEAD, np.ones(len(_HEAD))))
-_REST = np.eye(len(_HEAD)) - _SOLID @ np.linalg.inv(_SOLID.T @ _SOLID) @ _SOLID.T
+_REST = np.eye(len(_TABLE)) - _SOLID.T @ np.linalg.inv(_SOLID @ _SOLID.T) @ _SOLID
 _STEPS = 2
 _LINE = 1e-4  # share of a camera's larger view that the smaller has, below which it sees a line
-_Y_UP = np.array([1.0, -1.0])
 _LEAST_SIGHT = 0.05  # weight that a hidden point keeps: without it a profile would have one half only
 
 
@@ -163,33 +162,32 @@ def fit_pose(
     Args:
         points: [N, 2], pixels, y down; finite.
         weights: float64 [N], above 0: one over the variance of each point, in any unit.
-        solid: float64 [N, 4], the head: x right, y up, z to the viewer, and 1.
+        solid: float64 [4, N], the head: x right, y up, z to the viewer, and 1.
     """
-    flat = points * _Y_UP
-    weighted = solid.T * weights
-    sums, seen = weighted @ solid, weighted @ flat
-    sums, seen = sums / sums[3, 3], seen / sums[3, 3]
+    rows = np.empty((6, len(points)))
+    rows[:4], rows[4:] = solid, points.T
+    np.negative(rows[5], out=rows[5])
+    means = (rows * weights) @ rows.T
+    means /= means[3, 3]
+    middle = means[3]
     # About the weighted middles, which takes the shift out.
-    middle, (u, v) = sums[3, :3], seen[3].tolist()
-    own, both = sums[:3, :3] - middle[:, None] * middle, seen[:3] - middle[:, None] * seen[3]
+    about = means - middle[:, None] * middle
+    own, both, extent = about[:3, :3], about[:3, 4:], float(about[4, 4] + about[5, 5])
     found = _nearest(np.linalg.solve(own, both))
     if found is None:
         return None
     rotation, scale = found
-    moved = _Moments.of(rotation, own, both)
     for _ in range(_STEPS):
-        (about_x, about_y, about_z, growth), spread = moved.step(scale)
-        rotation, scale = _turn(about_x, about_y, about_z) @ rotation, scale + growth
         moved = _Moments.of(rotation, own, both)
-    extent = float(weights @ (flat * flat).sum(1)) / float(weights.sum()) - u * u - v * v
-    variance = max(0.0, moved.left(scale, extent)) / (2 * len(points) - 6)
+        left = extent - moved.explained(scale)
+        (about_x, about_y, about_z, growth), gain, spread = moved.step(scale)
+        rotation, scale = _turn(about_x, about_y, about_z) @ rotation, scale + growth
+    variance = max(0.0, left - gain) / (2 * len(points) - 6)
     angles, slopes = _angles(rotation)
     errors = [math.degrees(math.sqrt(spread.along(*slope) * variance)) for slope in slopes]
-    across, up, _ = (scale * (rotation @ middle)).tolist()
+    across, up = (middle[4:] - scale * (rotation @ middle[:3])[:2]).tolist()
     yaw, pitch, roll = map(math.degrees, angles)
-    return PoseFit(
-        (yaw, pitch, roll), (errors[0], errors[1], errors[2]), rotation, scale, (u - across, v - up)
-    )
+    return PoseFit((yaw, pitch, roll), (errors[0], errors[1], errors[2]), rotation, scale, (across, up))
 
 
 def _nearest(affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:
@@ -233,12 +231,14 @@ class _Moments(NamedTuple):
         (x_u, x_v), (y_u, y_v), (z_u, z_v) = (rotation @ both).tolist()
         return cls(xx, xz, yy, yz, zz, x_u, x_v, y_u, y_v, z_u, z_v)
 
-    def left(self, scale: float, extent: float) -> float:
-        """The mean square of what is left of points whose own is ``extent``."""
-        return extent - 2 * scale * (self.x_u + self.y_v) + scale * scale * (self.xx + self.yy)
+    def explained(self, scale: float) -> float:
+        """How much of the points' mean square a head of this scale explains."""
+        return scale * (2 * (self.x_u + self.y_v) - scale * (self.xx + self.yy))
 
-    def step(self, scale: float) -> tuple[tuple[float, float, float, float], _Spread]:
-        """One Gauss-Newton step: turns about x, y and z, and the growth; and how sure the turns are.
+    def step(self, scale: float) -> tuple[tuple[float, float, float, float], float, _Spread]:
+        """One Gauss-Newton step: turns about x, y and z, and the growth.
+
+        With it how much more it explains, as long as it is small; and how sure the turns are.
 
         Point (x, y, z) of the turned head is seen at scale times (x, y). As the head turns about x, y, z or
         grows, that moves by scale times (0, -z), (z, 0), (-y, x), and by (x, y). In the normal equations
@@ -256,17 +256,23 @@ class _Moments(NamedTuple):
         about_x = -scale * (self.z_v - scale * self.yz)
         about_y = scale * (self.z_u - scale * self.xz)
         turn, grow = square * both - (b * b + d * d) / a, both - (c * c + e * e) / a
-        third = (scale * (self.x_v - self.y_u) - (b * about_x + d * about_y) / a) / turn
-        growth = (self.x_u + self.y_v - scale * both - (c * about_x + e * about_y) / a) / grow
-        step = (about_x - b * third - c * growth) / a, (about_y - d * third - e * growth) / a, third, growth
+        about_z, wider = scale * (self.x_v - self.y_u), self.x_u + self.y_v - scale * both
+        third = (about_z - (b * about_x + d * about_y) / a) / turn
+        growth = (wider - (c * about_x + e * about_y) / a) / grow
+        first, second = (about_x - b * third - c * growth) / a, (about_y - d * third - e * growth) / a
+        gain = first * about_x + second * about_y + third * about_z + growth * wider
         b, d, c, e = b / a, d / a, c / a, e / a
-        return step, _Spread(
-            1 / a + b * b / turn + c * c / grow,
-            b * d / turn + c * e / grow,
-            -b / turn,
-            1 / a + d * d / turn + e * e / grow,
-            -d / turn,
-            1 / turn,
+        return (
+            (first, second, third, growth),
+            gain,
+            _Spread(
+                1 / a + b * b / turn + c * c / grow,
+                b * d / turn + c * e / grow,
+                -b / turn,
+                1 / a + d * d / turn + e * e / grow,
+                -d / turn,
+                1 / turn,
+            ),
         )
 
 

@@ -111,10 +111,12 @@ class BBox:
 
     def __post_init__(self) -> None:
         for name in ("x", "y", "width", "height", "score"):
-            number = _number(getattr(self, name), f"BBox.{name}")
+            number = getattr(self, name)
+            if type(number) is not float:
+                number = _number(number, f"BBox.{name}")
+                object.__setattr__(self, name, number)
             if not math.isfinite(number):
                 raise ArgumentError(f"BBox.{name} must be finite, not {number!r}")
-            object.__setattr__(self, name, number)
         if self.width <= 0 or self.height <= 0:
             raise ArgumentError(f"BBox needs a width and a height above 0, not {self.width} x {self.height}")
         _share(self.score, "BBox.score")

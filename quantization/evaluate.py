@@ -1,7 +1,8 @@
 """Grades a bundle on the fixed validation splits, through the public API, by :mod:`quantization.metrics`.
 
 - landmarks: NME by the outer eye corners and by the pupils, failure rate and area under the curve up to 10 %,
-  with detected boxes; by yaw, as the 3D face reads it off the human points, and by brightness;
+  with detected boxes; by yaw, as the 3D face reads it off the human points, and by brightness; beyond the
+  points visibility, presence and head pose (`quantization.beyond_points`);
 - parsing: F1 and IoU per class over all pixels of the photos (a label map from the detected face, 0 outside
   it); by brightness;
 - expression: accuracy, balanced accuracy, calibration error (15 bins), risk over coverage, against the
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ import edgeface
 from edgeface import BBox, Bundle, FaceAnalyzer, FrameResult
 from edgeface.labels import CELEBAMASK19, confusion_matrix
 
-from . import agreement, graded
+from . import agreement, beyond_points, graded
 from .datasets import celebamask, ferplus, lfpw
 from .graded import Graded, Metrics
 from .metrics import average_precision
@@ -119,16 +120,27 @@ class Grader:
     def _landmarks(self) -> Graded:
         root, model = self.data / "landmarks/lfpw/trainset", self.data / "face3d/ict_face_model_light.npz"
         head = Face3D(model) if model.exists() else None
-        found, truths, light, yaw = [], [], [], []
+        photos, found, light, yaw = [], [], [], []
         with self.analyzer(("landmarks",)) as analyzer:
             for name in progress("landmarks", parts("lfpw", "validation")):
                 truth, rgb = lfpw.load_points(root, name), lfpw.load_photo(root, name)
                 face = face_at(analyzer.analyze(rgb), truth.mean(0))
                 found.append(None if face is None or face.landmarks is None else face.landmarks.points)
-                truths.append(truth)
+                photos.append(beyond_points.Photo(rgb, truth))
                 light.append(brightness(rgb, np.array([*truth.min(0), *np.ptp(truth, 0)])))
                 yaw.append(head.pose(truth)[0] if head else np.nan)
-        return graded.landmarks(found, truths, light, yaw)
+            with (self.candidates or partial(self.analyzer, ()))() as detector:
+                more = beyond_points.grade(analyzer, detector, photos, self._windows(photos), model)
+        result = graded.landmarks(found, [photo.points for photo in photos], light, yaw)
+        return Graded(result.metrics | more, result.curves)
+
+    def _windows(self, photos: Sequence[beyond_points.Photo]) -> Iterator[Rgb]:
+        """The pictures without a face, as far as the teachers' boxes are there."""
+        if (self.labels / "lfpw_faces.npz").exists():
+            with np.load(self.labels / "lfpw_faces.npz") as faces:
+                names, boxes = faces["names"], faces["boxes"]
+            for name, photo in zip(parts("lfpw", "validation"), photos, strict=True):
+                yield from face_free(photo.rgb, boxes[names == name])
 
     def _parsing(self) -> Graded:
         root = self.data / "parsing/celebamask_hq"

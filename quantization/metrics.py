@@ -23,6 +23,7 @@ __all__ = [
     "Precision",
     "Reliability",
     "area_under_ced",
+    "area_under_roc",
     "average_precision",
     "balanced_accuracy",
     "cumulative_errors",
@@ -75,6 +76,18 @@ def area_under_ced(errors: Floats, end: float = FAILURE) -> float:
     """AUC: the area under the CED curve up to ``end`` over ``end``, by the trapezoid rule; 1 is perfect."""
     grid, share = cumulative_errors(errors, end)
     return float(np.trapezoid(share, grid) / end)
+
+
+def area_under_roc(higher: Sequence[float] | Floats, lower: Sequence[float] | Floats) -> float:
+    """AUC: the share of pairs in which the one of ``higher`` scores more; equal scores count half.
+
+    By ranks (Mann and Whitney, 1947), so that the steps of an int8 output cost nothing. NaN without a pair.
+    """
+    if not len(higher) or not len(lower):
+        return float("nan")
+    _, place, count = np.unique(np.concatenate([higher, lower]), return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[place[: len(higher)]]
+    return float((rank.mean() - (len(higher) + 1) / 2) / len(lower))
 
 
 def failure_rate(errors: Floats, at: float = FAILURE) -> float:

@@ -81,7 +81,7 @@ def spread_of(heads: Heads, mean: Array, spread: Array) -> tuple[Array, Array]:
 
 
 def _laid(points: Array, mean: Array, spread: Array) -> PoseFit:
-    fit = fit_pose(points, 1 / spread**2, np.column_stack((mean, np.ones(len(mean)))))
+    fit = fit_pose(points, 1 / spread**2, np.vstack((mean.T, np.ones(len(mean)))))
     if fit is None:
         raise ValueError("points that lie on a line are no head's")
     return fit

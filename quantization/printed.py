@@ -8,7 +8,7 @@ from typing import Any
 
 from .graded import Graded
 
-__all__ = ["printed", "write_plots"]
+__all__ = ["printed", "printed_robustness", "write_plots"]
 
 _PER_CLASS = {"f1": "F1", "iou": "IoU", "recall": "recall"}
 
@@ -27,6 +27,22 @@ def printed(task: str, whose: str, graded: Graded) -> str:
     others = [(name.replace("_", " "), _number(value)) for name, value in left.items()]
     lines = _aligned([*others, *rows, *per_class, *groups])
     return "\n".join([f"{task}, {whose}", *lines])
+
+
+def printed_robustness(task: str, found: Mapping[str, Any]) -> str:
+    """A row per kind of damage: each level with the figure there, and where the student breaks."""
+    from .robustness import JUDGED, rows_of
+
+    figure, what = JUDGED[task]
+    rows = [("clean", f"{found['clean'][figure]:.4f}", "", "", "", "")]
+    for name, levels, broken in rows_of(task, found):
+        cells = [f"{level}: {'-' if value is None else f'{value:.4f}'}" for level, value in levels]
+        rows.append((name, *(cells + [""] * (4 - len(cells))), broken))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(
+        [f"{task}, {what}, {found['pictures']} pictures", *(f"  {line}".rstrip() for line in lines)]
+    )
 
 
 def write_plots(folder: Path, task: str, whose: str, graded: Graded) -> list[Path]:

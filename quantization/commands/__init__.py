@@ -11,7 +11,7 @@ from .build import build
 from .compare import compare
 from .data import label, mistaken, shard, show_teachers, split
 from .export import calibrate, check, convert, pack, parity
-from .grade import evaluate
+from .grade import evaluate, robustness
 from .publish import publish
 from .tell import report, tables
 from .train import distill, teach
@@ -24,7 +24,7 @@ _GROUPS = {
     "1. Data and labels": (split, mistaken, shard, label, show_teachers, synthesise),
     "2. Training": (teach, distill, compare),
     "3. Files": (convert, calibrate, check, parity, pack),
-    "4. Figures": (evaluate, report, tables),
+    "4. Figures": (evaluate, robustness, report, tables),
     "5. Devices": (publish,),
 }
 

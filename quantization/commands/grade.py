@@ -1,4 +1,4 @@
-"""Figures: `evaluate`."""
+"""Figures: `evaluate`, `robustness`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..subjects import Subject
     from ..taught import Taught
 
-__all__ = ["evaluate", "of_all"]
+__all__ = ["evaluate", "of_all", "robustness"]
 
 
 @click.command()
@@ -147,6 +147,47 @@ def evaluate(
     for kind, graded_tasks, grader in made:
         for task in [t for t in tasks or TASKS if t in graded_tasks]:
             told.tell(task, kind, grader.measure(task))
+
+
+@click.command()
+@options.data
+@options.labels
+@options.bundle
+@options.only_tasks
+@click.option("--plots", type=options.NEW_FOLDER, help="A PNG per task into this folder.")
+@options.file_out(options.METRICS.with_name("robustness.json"), "The figures, merged into what is there.")
+def robustness(
+    data: Path, labels: Path, bundle: Path, tasks: tuple[str, ...], plots: Path | None, out: Path
+) -> None:
+    """Grade a bundle again on damaged validation photos, int8, and say where each student breaks.
+
+    Blur, darkness, noise, JPEG, few pixels, occlusion, rotation and lost colour, three or four levels of each.
+    A task takes minutes; its figures are written as soon as it is done. `pack` puts them into the cards.
+    """
+    from edgeface import Bundle, EdgeFaceError, FaceAnalyzer
+
+    from ..evaluate import record
+    from ..printed import printed_robustness
+    from ..robustness import measure, plot_of
+
+    try:
+        students = Bundle.load(bundle)
+        digests = {artifact.name: artifact.sha256 for artifact in students.artifacts}
+        for task in tasks or TASKS:
+            asked_for = () if task == "detection" else (task,)
+            sha256 = digests[students.model(task).artifact]
+            with FaceAnalyzer(asked_for, bundle=students) as analyzer:
+                found = {"sha256": sha256} | measure(task, analyzer, data, labels)
+            record(out, task, "int8", found)
+            click.echo(printed_robustness(task, found))
+            if plots is not None:
+                from ..plots import draw
+                from ..provenance import write_bytes
+
+                plot = plot_of(task, found)
+                write_bytes(plots / f"{plot.name}.png", draw(plot))
+    except EdgeFaceError as error:
+        raise click.ClickException(f"{bundle}: {error}") from error
 
 
 def _check_together(
