@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import flips, tracking
 from benchmarks.arm_instructions import counts
 from benchmarks.live import result as live
 from benchmarks.peers import result as peers
@@ -38,6 +39,8 @@ SCHEMAS: dict[str, Path] = {
     "edgeface.benchmark.facemesh/1": _HERE / "facemesh.schema.json",
     "edgeface.benchmark.peers/1": _HERE / "peers.schema.json",
     "edgeface.benchmark.live/1": _HERE / "live.schema.json",
+    "edgeface.benchmark.tracking/1": _HERE / "tracking.schema.json",
+    "edgeface.benchmark.flips/1": _HERE / "flips.schema.json",
     "edgeface.benchmark.roofline/1": _HERE / "roofline.schema.json",
     "edgeface.benchmark.arm-instructions/1": _HERE / "instructions.schema.json",
     "edgeface.benchmark.x86-instructions/1": _HERE / "instructions.schema.json",
@@ -135,29 +138,24 @@ def students(found: Iterable[dict[str, Any]]) -> str:
     return _markdown(head, rows)
 
 
-def _beside_peers(found: Iterable[dict[str, Any]]) -> str:
-    newest = max(_of(found, "edgeface.benchmark.peers/1"), key=lambda one: one["created"], default=None)
-    return _NOTHING if newest is None else peers.table(newest)
+def _newest(schema: str, table: Callable[[dict[str, Any]], str]) -> Callable[[Iterable[dict[str, Any]]], str]:
+    """The table of the newest result of a schema."""
 
+    def made(found: Iterable[dict[str, Any]]) -> str:
+        newest = max(_of(found, schema), key=lambda one: one["created"], default=None)
+        return _NOTHING if newest is None else table(newest)
 
-def _live(found: Iterable[dict[str, Any]]) -> str:
-    newest = max(_of(found, "edgeface.benchmark.live/1"), key=lambda one: one["created"], default=None)
-    return _NOTHING if newest is None else live.table(newest)
-
-
-def _instructions(found: Iterable[dict[str, Any]]) -> str:
-    newest = max(
-        _of(found, "edgeface.benchmark.x86-instructions/1"), key=lambda one: one["created"], default=None
-    )
-    return _NOTHING if newest is None else counts.table(newest)
+    return made
 
 
 TABLES: dict[str, Callable[[Iterable[dict[str, Any]]], str]] = {
     "devices": devices,
-    "peers": _beside_peers,
-    "live": _live,
+    "peers": _newest("edgeface.benchmark.peers/1", peers.table),
+    "live": _newest("edgeface.benchmark.live/1", live.table),
+    "tracking": _newest("edgeface.benchmark.tracking/1", tracking.table),
+    "flips": _newest("edgeface.benchmark.flips/1", flips.table),
     "roofline": students,
-    "x86-instructions": _instructions,
+    "x86-instructions": _newest("edgeface.benchmark.x86-instructions/1", counts.table),
 }
 """Name between the marks -> what makes the table."""
 

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-import cv2
 import numpy as np
 
 import edgeface
 from benchmarks import environments, machine
 from benchmarks import frames as webcam
+from benchmarks.composed import NOISE, SIZE, head_of, wall
 from benchmarks.errors import BenchmarkError
 from benchmarks.process import Program, Side
 from edgeface.bundle import Bundle
@@ -44,14 +44,24 @@ if TYPE_CHECKING:
 
     from edgeface.frame import Frame
 
-__all__ = ["CLIPS", "SCHEMA", "SMOOTHINGS", "Film", "lag", "main", "measure", "plot", "report", "trembling"]
+__all__ = [
+    "CLIPS",
+    "SCHEMA",
+    "SMOOTHINGS",
+    "Film",
+    "lag",
+    "main",
+    "measure",
+    "plot",
+    "report",
+    "table",
+    "trembling",
+]
 
 SCHEMA = "edgeface.benchmark.tracking/1"
 _ROOT = Path(__file__).resolve().parents[1]
-_SIZE = (640, 480)
 _RATE = 30.0
 _FACE = 120.0  # pixels that the detector's box is high; a guest at a kiosk
-_NOISE = 3.0  # grey levels; a webcam indoors
 _SETTLE = 30  # frames at the start that are not judged: filters begin without a past
 _LEAST_LAG = 0.1  # milliseconds, in the plot: less is nothing
 _FIVE_POINTS = [36, 45, 30, 48, 54]
@@ -100,25 +110,6 @@ class Measured:
         self.figures.setdefault(variant, {}).setdefault(clip, []).append(figures)
 
 
-def head_of(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """The only head of a photo with a soft oval edge, uint8 [h, w, 4]; the height of its face there, pixels.
-
-    Raises:
-        BenchmarkError: there is not exactly one face.
-    """
-    with edgeface.FaceAnalyzer(()) as analyzer:
-        faces = analyzer.analyze(rgb).faces
-    if len(faces) != 1:
-        raise BenchmarkError(f"a photo shows {len(faces)} faces; choose photos with one")
-    box, (x, y) = faces[0].bbox, faces[0].bbox.center
-    half_x, half_y = 0.95 * box.width, 0.85 * box.height
-    left, top = max(0, round(x - half_x)), max(0, round(y - half_y))
-    cut = rgb[top : round(y + half_y), left : round(x + half_x)]
-    down, across = np.mgrid[-1 : 1 : cut.shape[0] * 1j, -1 : 1 : cut.shape[1] * 1j]
-    alpha = np.clip((1 - np.hypot(across, down)) / 0.15, 0, 1) * 255
-    return np.dstack([cut, alpha.astype(np.uint8)]), box.height
-
-
 def path_of(clip: str, scale: float) -> Callable[[float], Place]:
     """Where the head is at a time in seconds. It begins between two pixels, as nothing stands on one."""
     reach, period = CLIPS[clip]
@@ -137,13 +128,8 @@ def compose(rgb: NDArray[np.uint8], clip: str, count: int, seed: int = 0) -> Fil
         BenchmarkError: the photo does not show exactly one face.
     """
     head, height = head_of(rgb)
-    noise = np.random.default_rng(seed).integers(0, 256, (*_SIZE[::-1], 3), dtype=np.uint8)
-    # OpenCV takes None as a new array; its types do not say so.
-    background = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 12), None, 40, 200, cv2.NORM_MINMAX)  # type: ignore[call-overload]
     path = path_of(clip, _FACE / height)
-    camera = SyntheticCamera(
-        [Actor(head, path)], background, rate=_RATE, count=count, noise=_NOISE, seed=seed
-    )
+    camera = SyntheticCamera([Actor(head, path)], wall(seed), rate=_RATE, count=count, noise=NOISE, seed=seed)
     frames = list(iter(camera.read, None))
     places = [path(k / _RATE) for k in range(count)]
     shift = np.array([(place.x, place.y) for place in places]) - (places[0].x, places[0].y)
@@ -323,15 +309,25 @@ class _Axis:
         return [value for value in every if self._low <= value <= self._high]
 
 
-def _table(result: dict[str, Any]) -> str:
-    lines = [f"{'':<24}{'still, px':^24}{'slow':^20}{'quick':^20}"]
-    lines.append(f"{'':<24}{'rms':>8}{'step':>8}{'drift':>8}" + f"{'lag ms':>10}{'error px':>10}" * 2)
-    for name, clips in result["variants"].items():
-        line = f"{name:<24}" + "".join(f"{clips['still'][key]:>8.3f}" for key in ("rms", "step", "drift"))
-        for clip in ("slow", "quick"):
-            line += f"{clips[clip]['lag_ms']:>10.1f}{clips[clip]['error']:>10.2f}"
-        lines.append(line + ("   default" if name == result["default"] else ""))
-    return "\n".join(lines)
+def table(result: dict[str, Any]) -> str:
+    """The result as a Markdown table."""
+    still, moving = ("rms", "step", "drift"), [clip for clip in CLIPS if clip != "still"]
+    head = ["points", *(f"still: {key}, px" for key in still)]
+    head += [f"{clip}: {what}" for clip in moving for what in ("lag, ms", "error, px")]
+    rows = [
+        [
+            name + (" (default)" if name == result["default"] else ""),
+            *(f"{clips['still'][key]:.3f}" for key in still),
+            *(
+                f"{clips[clip][key]:{form}}"
+                for clip in moving
+                for key, form in (("lag_ms", ".1f"), ("error", ".2f"))
+            ),
+        ]
+        for name, clips in result["variants"].items()
+    ]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -371,9 +367,9 @@ def _run(asked: argparse.Namespace) -> dict[str, Any]:
         "frames": asked.frames,
         "judged_from_frame": _SETTLE,
         "frames_per_second": _RATE,
-        "size": list(_SIZE),
+        "size": list(SIZE),
         "face_px": _FACE,
-        "noise_grey_levels": _NOISE,
+        "noise_grey_levels": NOISE,
         "clips": {name: {"reach_px": reach, "period_s": period} for name, (reach, period) in CLIPS.items()},
     }
     return report(measure(photos, asked.frames, peer, asked.core), conditions, machine.describe())
@@ -387,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BenchmarkError, edgeface.EdgeFaceError) as error:
         print(f"no result: {error}", file=sys.stderr)
         return 1
-    print(_table(result))
+    print(table(result))
     if asked.out:
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         asked.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 import edgeface
+from benchmarks.composed import NOISE, SIZE, head_of, wall
 from benchmarks.errors import BenchmarkError
-from benchmarks.tracking import head_of
 from edgeface.camera import Actor, Place, SyntheticCamera, VideoFile, orbit
 
 if TYPE_CHECKING:
@@ -32,13 +32,10 @@ WHAT = (
     "middle or four times in the quarters of 640 x 480, each on a figure of eight of 60 x 24 px in 5 s; a "
     "blurred wall, a camera's noise of 3 grey levels, Motion JPEG; 10 s that begin again"
 )
-_SIZE = (640, 480)
 _SECONDS = 10
 _PERIOD = 5.0  # of the movement; a part of the film's length, so that its end joins its beginning
 _REACH = (30.0, 12.0)  # pixels to each side
 _FACE = 105.0  # pixels that the detector's box is high: somebody before a kiosk
-_NOISE = 3.0  # grey levels; a webcam indoors
-_SMOOTH = 12  # pixels over which the wall is blurred
 _CENTRES = {0: (), 1: ((320, 240),), 4: ((160, 130), (480, 130), (160, 350), (480, 350))}
 
 
@@ -76,7 +73,7 @@ def make(photo: NDArray[np.uint8], faces: int, folder: Path, seconds: int = _SEC
     paths = [orbit(centre, _REACH, _PERIOD, _FACE / height) for centre in _CENTRES[faces]]
     most = max(RATES)
     camera = SyntheticCamera(
-        [Actor(head, path) for path in paths], _wall(), rate=most, count=seconds * most, noise=_NOISE
+        [Actor(head, path) for path in paths], wall(), rate=most, count=seconds * most, noise=NOISE
     )
     composed = [frame.rgb for frame in iter(camera.read, None)]
     written = {
@@ -91,15 +88,8 @@ def make(photo: NDArray[np.uint8], faces: int, folder: Path, seconds: int = _SEC
     return Film(faces, written, frames, _boxes(frames[0], paths, len(frames)))
 
 
-def _wall() -> NDArray[np.uint8]:
-    noise = np.random.default_rng(0).integers(0, 256, (*_SIZE[::-1], 3), dtype=np.uint8)
-    # OpenCV takes None as a new array; its types do not say so.
-    soft = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), _SMOOTH), None, 40, 200, cv2.NORM_MINMAX)  # type: ignore[call-overload]
-    return np.asarray(soft, np.uint8)
-
-
 def _write(frames: Sequence[NDArray[np.uint8]], rate: int, path: Path) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, _SIZE)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, SIZE)
     if not writer.isOpened():
         raise BenchmarkError(f"OpenCV cannot write Motion JPEG to {path.name}")
     for rgb in frames:

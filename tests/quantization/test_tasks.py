@@ -44,6 +44,7 @@ def tasks(miniature):
     """All four tasks, with their real recipes but few turned heads, over the drawn data."""
     recipes = {task: load_recipe(RECIPES / f"{task}.toml") for task in TASKS}
     recipes["detection"]["student"]["scenes"]["turned"] = 3
+    recipes["expression"] = load_recipe(RECIPES / "expression-first.toml")  # the course that asks nobody
     with miniature.split():
         return {task: load_task(recipes[task], miniature.data, miniature.labels) for task in TASKS}
 
@@ -596,7 +597,7 @@ def test_a_teachers_answers_are_added_to_the_votes(tasks, miniature, tmp_path, s
 
 
 def test_weights_of_zero_ask_nobody(tasks, miniature):
-    recipe = load_recipe(RECIPES / "expression.toml")
+    recipe = load_recipe(RECIPES / "expression-first.toml")
     recipe["student"] |= {"losses": {"soft": 0.0, "decoupled": 0, "temperature": 2.0}}
     with miniature.split():
         task = load_task(recipe, miniature.data, miniature.labels)
@@ -611,7 +612,7 @@ def test_weights_of_zero_ask_nobody(tasks, miniature):
 
 @pytest.mark.parametrize(
     ("task", "losses", "teacher"),
-    [("expression", {"decoupled": 0.5}, "expression"), ("parsing-first", {"features": 0.5}, "parsing")],
+    [("expression-first", {"decoupled": 0.5}, "expression"), ("parsing-first", {"features": 0.5}, "parsing")],
 )
 def test_a_teacher_that_is_asked_counts_for_the_terms(task, losses, teacher):
     recipe = load_recipe(RECIPES / f"{task}.toml")
