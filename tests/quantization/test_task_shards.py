@@ -72,7 +72,8 @@ def votes(seed):
 
 def recipe_of(task, *shards, more=None, **data):
     """The shipped recipe of the task over shards alone, with a network of a few numbers."""
-    base = RECIPES / ("own-folder.toml" if task == "detection" else f"{task}.toml")
+    plain = {"detection": "own-folder", "expression": "expression-first"}  # the courses that ask nobody
+    base = RECIPES / f"{plain.get(task, task)}.toml"
     recipe = copy.deepcopy(load_recipe(base))
     student = {k: v for k, v in recipe["student"].items() if k not in OF_BUILT_IN} | SMALLER[task]
     student |= more or {}
