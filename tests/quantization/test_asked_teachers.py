@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from quantization.recipe import RECIPES, RecipeError, asked, check_recipe, load_recipe
+from quantization.steps import Workplace, steps_of
 from quantization.students.detection import STRIDES, DetectionNet
 from quantization.students.expression import ExpressionNet
 from quantization.teachers import detection, expression
@@ -98,3 +99,33 @@ def test_a_recipe_may_say_mirror_which_alone_asks_nobody():
     recipe["student"]["losses"] = {"mirror": 0.5}
     with pytest.raises(RecipeError, match=r"student\.losses\.mirror"):
         check_recipe(recipe, Path("own.toml"))
+
+
+def steps_with(tmp_path, name, change):
+    """The steps of a shipped recipe that was changed, beside the others."""
+    for path in RECIPES.glob("*.toml"):
+        (tmp_path / path.name).write_text(path.read_text())
+    recipe = tmp_path / f"{name}.toml"
+    recipe.write_text(change(recipe.read_text()))
+    place = Workplace(tmp_path, tmp_path, tmp_path, tmp_path / "runs", tmp_path / "none.bundle")
+    return [step.name for step in steps_of(recipe, place)]
+
+
+def test_an_expression_student_teaches_its_next_course(tmp_path):
+    names = steps_with(tmp_path, "expression", str)
+    assert names[:2] == ["distill expression-first", "distill expression"]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda text: text.replace('teacher = "parsing-teacher"', 'teacher = "parsing-first"'),
+         "teacher is 'parsing-first', which trains no teacher"),
+        (lambda text: text.replace('start = "parsing-third"', 'start = "parsing-teacher"'),
+         "schedule.start is 'parsing-teacher', which trains a teacher"),
+    ],
+)  # fmt: skip
+def test_who_cannot_teach_and_what_cannot_be_gone_on_with_is_refused(tmp_path, change, wrong):
+    with pytest.raises(RecipeError, match=wrong):
+        steps_with(tmp_path, "parsing", change)
