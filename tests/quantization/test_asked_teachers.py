@@ -122,7 +122,7 @@ def test_an_expression_student_teaches_its_next_course(tmp_path):
     [
         (lambda text: text.replace('teacher = "parsing-teacher"', 'teacher = "parsing-first"'),
          "teacher is 'parsing-first', which trains no teacher"),
-        (lambda text: text.replace('start = "parsing-third"', 'start = "parsing-teacher"'),
+        (lambda text: text.replace('start = "parsing-second"', 'start = "parsing-teacher"'),
          "schedule.start is 'parsing-teacher', which trains a teacher"),
     ],
 )  # fmt: skip
