@@ -17,6 +17,7 @@ from typing import Any
 from edgeface.labels import CELEBAMASK19, FER8
 
 from .graded import AGREEMENT_BINS, BINS
+from .robustness import JUDGED, LOST, known, rows_of
 from .shrunk import SIZES
 from .tasks.seen import SHARDS, Seen, data_terms
 from .teachers.catalogue import terms_of
@@ -53,6 +54,20 @@ HEADLINES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("auc10", "area under the error curve up to 10 %", "%"),
         ("missed", "faces missed by the detector", "n"),
         ("photos", "photos", "n"),
+        ("visibility_auc_covered", "visibility: covered points told from open ones, area under ROC", "%"),
+        ("points_covered", "points covered by hands, masks, glasses, pieces", "n"),
+        ("visibility_auc_turned", "visibility: points that a rendered head hides, area under ROC", "%"),
+        ("presence_auc", "presence: faces told from backgrounds, area under ROC", "%"),
+        ("backgrounds", "backgrounds", "n"),
+        ("presence_auc_mistaken", "presence: faces told from what detectors mistake for one", "%"),
+        ("backgrounds_mistaken", "such mistakes, doubtful ones included", "n"),
+        ("pose_error", "head pose of rendered heads up to 45 degrees, mean error in degrees", ""),
+        ("pose_error_yaw", "its error of yaw", ""),
+        ("pose_error_pitch", "its error of pitch", ""),
+        ("pose_error_roll", "its error of roll", ""),
+        ("heads", "rendered heads", "n"),
+        ("heads_found", "of them found by the detector", "n"),
+        ("heads_posed", "of these up to 45 degrees", "n"),
     ),
     "parsing": (
         ("mean_f1", "mean F1", "%"),
@@ -90,6 +105,7 @@ _AGREEMENT_NOTE = """\
 On the part of UTKFace that trained nothing, age and sex as that data set says. It is agreement with a
 teacher, not truth: where the teacher errs on a group, a student that agrees errs with it. Groups of few faces
 say little."""
+_UNDAMAGED = "On damaged pictures this very file was not graded: `python -m quantization robustness` does it."
 _KINDS = ("int8", "fp32")
 _UNGRADED = "Not graded yet: `python -m quantization evaluate` measures it, and `pack` writes it here."
 
@@ -191,6 +207,26 @@ def _measured(task: str, facts: Facts) -> Iterator[str]:
         yield _AGREEMENT[task]
         yield _figures(("group", "faces", *kinds), rows)
         yield _AGREEMENT_NOTE
+    yield from _damaged(task, facts.artifact)
+
+
+def _damaged(task: str, artifact: str) -> Iterator[str]:
+    """What is left on damaged pictures, where this very file was shown them."""
+    found = known(task, artifact)
+    if found is None:
+        yield _UNDAMAGED
+        return
+    figure, what = JUDGED[task]
+    clean = _shown(found["clean"][figure], "%")
+    yield (
+        f"On damaged pictures, int8, in percent: {what}; {clean} on the clean ones.\n"
+        f"Mild to the left; it breaks where it loses more than {100 * LOST:.0f} % of that."
+    )
+    rows = [("damage", "1", "2", "3", "4", "verdict")]
+    for name, levels, verdict in rows_of(task, found):
+        cells = [f"{level}: {'-' if v is None else f'{100 * v:.1f}'}" for level, v in levels]
+        rows.append((name, *cells, *[""] * (4 - len(cells)), verdict))
+    yield _table(rows)
 
 
 def _whose(graded: str, packed: str) -> str:

@@ -129,13 +129,13 @@ def _grey(sample: Sample, rgb: Rgb, level: float, _: np.random.Generator) -> tup
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "blur": Kind("blur, sigma over the face's longer side", (0.02, 0.04, 0.08, 0.16), "{:.0%}", _blur),
+        "blur": Kind("blur, sigma in face sides", (0.02, 0.04, 0.08, 0.16), "{:.0%}", _blur),
         "darkness": Kind("light left", (0.25, 0.1, 0.05, 0.02), "{:.0%}", _dark),
-        "noise": Kind("noise, standard deviation in grey levels", (16, 32, 64, 128), "{:.0f}", _noise),
+        "noise": Kind("noise, sd in grey levels", (16, 32, 64, 128), "{:.0f}", _noise),
         "jpeg": Kind("JPEG quality", (30, 10, 5, 2), "{:.0f}", _jpeg),
-        "resolution": Kind("pixels of the face's longer side", (32, 24, 16, 8), "{:.0f} px", _small),
-        "occlusion": Kind("share of the face's box covered", (0.1, 0.2, 0.4, 0.6), "{:.0%}", _covered),
-        "rotation": Kind("turned, degrees", (15, 30, 45, 90), "{:.0f}", _turned),
+        "resolution": Kind("pixels of the face", (32, 24, 16, 8), "{:.0f} px", _small),
+        "occlusion": Kind("share of the face covered", (0.1, 0.2, 0.4, 0.6), "{:.0%}", _covered),
+        "rotation": Kind("turned by degrees", (15, 30, 45, 90), "{:.0f}", _turned),
         "grey": Kind("colour left", (0.5, 0.25, 0.0), "{:.0%}", _grey),
     }
 )

@@ -98,6 +98,7 @@ class Grader:
     digests: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     agree: bool = True
+    beyond: bool = True
 
     def grade(self, task: str) -> Metrics:
         """The figures of one task."""
@@ -129,9 +130,11 @@ class Grader:
                 photos.append(beyond_points.Photo(rgb, truth))
                 light.append(brightness(rgb, np.array([*truth.min(0), *np.ptp(truth, 0)])))
                 yaw.append(head.pose(truth)[0] if head else np.nan)
+            result = graded.landmarks(found, [photo.points for photo in photos], light, yaw)
+            if not self.beyond:
+                return result
             with (self.candidates or partial(self.analyzer, ()))() as detector:
                 more = beyond_points.grade(analyzer, detector, photos, self._windows(photos), model)
-        result = graded.landmarks(found, [photo.points for photo in photos], light, yaw)
         return Graded(result.metrics | more, result.curves)
 
     def _windows(self, photos: Sequence[beyond_points.Photo]) -> Iterator[Rgb]:
@@ -245,14 +248,15 @@ def graders(
         eager = partial(load, (), min_score=DOUBTFUL)
         digests = {task: str(digest(teachers / name)) for task, name in GRADED.items()}
         sizes = {task: network_bytes(teachers, task) for task in GRADED}
-        yield "teacher", tuple(GRADED), Grader(data, labels, load, eager, None, digests, sizes, agree=False)
+        made = Grader(data, labels, load, eager, None, digests, sizes, agree=False, beyond=False)
+        yield "teacher", tuple(GRADED), made
 
 
 def grader_of(teacher: Taught | Panel, data: Path, labels: Path) -> Grader:
     """The grader of a teacher that was trained here, or of teachers asked together, for their task."""
     eager = partial(teacher.analyzer, (), min_score=DOUBTFUL)
     whose, size = {teacher.task: teacher.digest}, {teacher.task: teacher.size}
-    return Grader(data, labels, teacher.analyzer, eager, None, whose, size)
+    return Grader(data, labels, teacher.analyzer, eager, None, whose, size, beyond=False)
 
 
 def _found_at(analyzer: Analyzer, rgb: Rgb, box: BBox, side: int) -> bool:

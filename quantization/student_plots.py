@@ -12,7 +12,7 @@ import numpy as np
 from edgeface import Bundle
 from edgeface.labels import IBUG68
 
-from . import plots, trade_plots
+from . import plots, robustness, trade_plots
 from .graded import BINS
 from .measured import Measured, Sources, size_of, stages
 from .plots import Plot
@@ -78,6 +78,7 @@ def student_plots(student: Measured, sources: Sources, bundle: Bundle) -> Iterat
         ]
         yield plots.int8_cost(task, rows)
     yield from graded_plots(task, figures, kinds)
+    yield from _damaged(task, bundle)
     yield from _learning(task, student.stages, "", sources.logs)
     for name in student.taught:
         short = name.removeprefix(f"{task}-") + "-"
@@ -125,6 +126,14 @@ def graded_plots(
         yield plots.confusion(task, first["classes"], first["confusion"], kind)
     if any(each("subgroups").values()):
         yield _subgroups(task, each("subgroups"))
+
+
+def _damaged(task: str, bundle: Bundle) -> Iterator[Plot]:
+    """What the student in the bundle keeps of its figure on damaged pictures, where that was measured."""
+    digests = {artifact.name: artifact.sha256 for artifact in bundle.artifacts}
+    found = robustness.known(task, digests[bundle.model(task).artifact]) if task in bundle.models else None
+    if found:
+        yield robustness.plot_of(task, found)
 
 
 def _subgroups(task: str, kinds: Mapping[str, Any]) -> Plot:

@@ -9,7 +9,9 @@ from typing import Any
 
 from edgeface import Bundle
 
+from .damaged import KINDS
 from .datasets import Terms
+from .robustness import breaks_at, known
 from .shrunk import SIZES
 from .tasks import RECIPES
 from .tasks.seen import data_terms, seen
@@ -30,6 +32,11 @@ _FIGURES = (
     ("landmarks", "nme", "NME by the outer eye corners", True),
     ("landmarks", "missed", "faces missed by the detector", False),
     ("landmarks", "fr10", "faces with NME above 10 %", True),
+    ("landmarks", "visibility_auc_covered", "covered points told from open ones, area under ROC", True),
+    ("landmarks", "visibility_auc_turned", "points that a head itself hides, area under ROC", True),
+    ("landmarks", "presence_auc", "faces told from backgrounds, area under ROC", True),
+    ("landmarks", "presence_auc_mistaken", "faces told from the detector's mistakes, area under ROC", True),
+    ("landmarks", "pose_error", "head pose within 45 degrees, mean error in degrees", False),
     ("parsing", "mean_f1", "mean F1 of 18 parts", True),
     ("expression", "accuracy", "accuracy", True),
     ("expression", "balanced_accuracy", "accuracy, mean over classes", True),
@@ -41,11 +48,19 @@ _DATA = {
     "parsing": "100 CelebAMask-HQ photos",
     "expression": "3,234 FER+ images",
 }
-# Figure, what of the photos it is graded on, and the figure that says how many there were.
+# Figure, what it is graded on instead of whole photos, and the figure that says how many there were.
 _PIECES = {
-    "false_positives_per_image": ("windows without a face", "face_free_images"),
-    "false_positives_confirmed": ("windows without a face", "face_free_images"),
-    **{f"recall_at_{side}px": ("faces", "faces_shrunk") for side in SIZES},
+    "false_positives_per_image": ("windows without a face of {}", "face_free_images"),
+    "false_positives_confirmed": ("windows without a face of {}", "face_free_images"),
+    **{f"recall_at_{side}px": ("faces of {}", "faces_shrunk") for side in SIZES},
+    "visibility_auc_covered": ("points behind hands, masks, glasses and pieces on {}", "points_covered"),
+    "visibility_auc_turned": ("rendered heads", "heads_found"),
+    "presence_auc": ("backgrounds of {}", "backgrounds"),
+    "presence_auc_mistaken": (
+        "false faces of the detector, also doubtful ones, on {}",
+        "backgrounds_mistaken",
+    ),
+    "pose_error": ("rendered heads", "heads_posed"),
 }
 _RATIOS = (
     ("detect_and_landmarks", "detection + landmarks, time per frame", "FaceMesh, static mode"),
@@ -64,8 +79,9 @@ _RATIOS = (
 def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path, recipes: Path = RECIPES) -> str:
     """The README with the text between ``<!-- table: NAME -->`` and ``<!-- /table -->`` made anew.
 
-    ``metrics``: what `evaluate` wrote; beside it, in ``comparisons/``, what `compare` wrote. ``recipes``: the
-    folder with the TASK.toml of every student, which say what it learned from.
+    ``metrics``: what `evaluate` wrote; beside it ``robustness.json`` by `robustness` and, in
+    ``comparisons/``, what `compare` wrote. ``recipes``: the folder with the TASK.toml of every student, which
+    say what it learned from.
 
     Raises:
         ValueError: A table has no place, or more than one.
@@ -76,6 +92,7 @@ def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path, recipes: 
         "size": _size(Bundle.load(bundle)),
         "latency": _latency(json.loads(benchmark.read_text())),
         "comparisons": _comparisons(metrics.with_name("comparisons")),
+        "robustness": _robustness(metrics.with_name("robustness.json"), Bundle.load(bundle)),
         "terms": _terms(recipes),
     }
     for name, rows in tables.items():
@@ -101,7 +118,7 @@ def _graded_on(task: str, key: str, figures: dict[str, dict[str, dict[str, float
     if key not in _PIECES:
         return _DATA[task]
     what, count = _PIECES[key]
-    return f"{figures[task]['int8'][count]:,.0f} {what} of {_DATA[task]}"
+    return f"{figures[task]['int8'][count]:,.0f} {what.format(_DATA[task])}"
 
 
 def _size(bundle: Bundle) -> list[str]:
@@ -134,6 +151,25 @@ def _comparisons(folder: Path) -> list[str]:
             f"| {mean} | {low} to {high} | {row.verdict} |"
         )
     return rows
+
+
+def _robustness(results: Path, bundle: Bundle) -> list[str]:
+    """A row per kind of damage: where each student breaks. A dash: this file was not shown it."""
+    digests = {artifact.name: artifact.sha256 for artifact in bundle.artifacts}
+    found = {task: known(task, digests[bundle.model(task).artifact], results) for task in _DATA}
+    rows = ["| damage, mild to hard | " + " | ".join(_DATA) + " |", "|---" * (1 + len(_DATA)) + "|"]
+    for name, kind in KINDS.items():
+        cells = [_broken(task, told, name) for task, told in found.items()]
+        levels = ", ".join(map(kind.show, kind.levels))
+        rows.append(f"| {kind.what}: {levels} | {' | '.join(cells)} |")
+    return rows
+
+
+def _broken(task: str, told: dict[str, Any] | None, name: str) -> str:
+    if told is None or name not in told:
+        return "-"
+    at = breaks_at(task, told, name)
+    return "holds" if at is None else f"breaks at {KINDS[name].show(at)}"
 
 
 def _terms(recipes: Path) -> list[str]:

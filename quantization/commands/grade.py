@@ -155,21 +155,26 @@ def evaluate(
 @options.bundle
 @options.only_tasks
 @click.option("--plots", type=options.NEW_FOLDER, help="A PNG per task into this folder.")
-@options.file_out(options.METRICS.with_name("robustness.json"), "The figures, merged into what is there.")
+@options.file_out(
+    None, "The figures, merged into what is there (default: quantization/results/robustness.json)."
+)
 def robustness(
-    data: Path, labels: Path, bundle: Path, tasks: tuple[str, ...], plots: Path | None, out: Path
+    data: Path, labels: Path, bundle: Path, tasks: tuple[str, ...], plots: Path | None, out: Path | None
 ) -> None:
     """Grade a bundle again on damaged validation photos, int8, and say where each student breaks.
 
-    Blur, darkness, noise, JPEG, few pixels, occlusion, rotation and lost colour, three or four levels of each.
-    A task takes minutes; its figures are written as soon as it is done. `pack` puts them into the cards.
+    Blur, darkness, noise, JPEG, few pixels, occlusion, rotation and lost colour, three or four levels of
+    each. A task takes minutes; its figures are written as soon as it is done. `pack` puts them into the
+    cards.
     """
     from edgeface import Bundle, EdgeFaceError, FaceAnalyzer
 
     from ..evaluate import record
     from ..printed import printed_robustness
-    from ..robustness import measure, plot_of
+    from ..robustness import RESULTS, measure, plot_of
 
+    if not data.is_dir():
+        raise click.BadParameter(f"{data}: there is no such folder", param_hint="--data")
     try:
         students = Bundle.load(bundle)
         digests = {artifact.name: artifact.sha256 for artifact in students.artifacts}
@@ -178,7 +183,7 @@ def robustness(
             sha256 = digests[students.model(task).artifact]
             with FaceAnalyzer(asked_for, bundle=students) as analyzer:
                 found = {"sha256": sha256} | measure(task, analyzer, data, labels)
-            record(out, task, "int8", found)
+            record(out or RESULTS, task, "int8", found)
             click.echo(printed_robustness(task, found))
             if plots is not None:
                 from ..plots import draw
@@ -186,8 +191,8 @@ def robustness(
 
                 plot = plot_of(task, found)
                 write_bytes(plots / f"{plot.name}.png", draw(plot))
-    except EdgeFaceError as error:
-        raise click.ClickException(f"{bundle}: {error}") from error
+    except (EdgeFaceError, FileNotFoundError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _check_together(

@@ -450,7 +450,7 @@ def test_the_help_names_every_command_in_its_group():
     assert set(main.commands) == {
         "split", "teach", "label", "distill", "calibrate", "convert", "check", "parity", "pack", "evaluate",
         "report", "shard", "tables", "teachers", "synthesise", "build", "compare",
-        "publish", "mistaken",
+        "publish", "mistaken", "robustness",
     }  # fmt: skip
     for name in main.commands:
         assert f"\n  {name} " in told

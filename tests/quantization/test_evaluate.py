@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import edgeface
 from edgeface import BBox, Bundle, Expression, Face, FrameResult, Landmarks, ParsingMap
 from edgeface.labels import CELEBAMASK19
-from quantization import evaluate
+from quantization import beyond_points, evaluate
 from quantization.datasets import celebamask, ferplus, lfpw
 from quantization.evaluate import Grader, face_free, graders, record
 from quantization.shrunk import shrunk
@@ -49,6 +50,12 @@ class Oracle:
 @pytest.fixture
 def oracle():
     return Oracle()
+
+
+@pytest.fixture(autouse=True)
+def few_heads(monkeypatch):
+    """The rendered heads, of which most tests ask nothing, are a handful."""
+    monkeypatch.setattr(beyond_points, "rendered_heads", partial(beyond_points.rendered_heads, count=6))
 
 
 @pytest.fixture
@@ -126,6 +133,31 @@ def test_landmarks_by_pose_and_light(grader, oracle, lfpw_faces, miniature):
         n for n in ("0_15", "15_30", "30_45", "45_90") if float(n[:2].strip("_")) <= turned < int(n[-2:])
     )
     assert name in graded.curves["subgroups"]["yaw"]
+
+
+def test_what_is_said_beyond_the_points_is_graded_with_them(grader, oracle, lfpw_faces, monkeypatch):
+    monkeypatch.setattr(evaluate, "_LEAST_WIDTH", 16)  # the drawn photos are small
+    for rgb, face in lfpw_faces:
+        oracle.knows(rgb, face)
+    found = grader.grade("landmarks")
+    assert found["backgrounds"] >= 4
+    assert found["presence_auc"] == 1  # nobody is found in a window
+    assert found["backgrounds_mistaken"] == 0
+    assert (found["heads"], found["heads_found"]) == (6, 0)
+    assert 0 < found["pose_error_of_true_points"] < 15
+    points = lfpw_faces[0][1].landmarks.points
+    oracle.otherwise = (Face(BBox(0, 0, 9, 9, 0.5), landmarks=Landmarks(points, np.ones(68, np.float32), 1)),)
+    taken_in = grader.grade("landmarks")
+    assert "presence_auc" not in taken_in  # it says the same of everything
+    assert taken_in["backgrounds_mistaken"] > 0
+
+
+def test_teachers_are_asked_for_the_points_alone(grader, oracle, lfpw_faces):
+    for rgb, face in lfpw_faces:
+        oracle.knows(rgb, face)
+    found, more = replace(grader, beyond=False).grade("landmarks"), grader.grade("landmarks")
+    assert more.keys() > found.keys()
+    assert not [name for name in found if name.startswith(("presence", "visibility", "pose", "heads"))]
 
 
 def test_without_the_3d_face_there_is_no_yaw(miniature, oracle, tmp_path, lfpw_faces):

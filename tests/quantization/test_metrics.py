@@ -41,6 +41,23 @@ def test_the_error_of_several_faces_is_that_of_each(eyes):
     ])  # fmt: skip
 
 
+def test_the_roc_area_is_the_share_of_pairs_in_order():
+    assert metrics.area_under_roc([0.9, 0.5], [0.5, 0.1]) == pytest.approx(3.5 / 4)
+    assert metrics.area_under_roc([2, 3], [0, 1]) == 1
+    assert metrics.area_under_roc([0], [1]) == 0
+    assert np.isnan(metrics.area_under_roc([], [1]))
+    assert np.isnan(metrics.area_under_roc([1], []))
+
+
+levels = st.lists(st.integers(0, 6), min_size=1, max_size=12)
+
+
+@given(levels, levels)
+def test_the_roc_area_counts_equal_scores_half(higher, lower):
+    pairs = [(a > b) + 0.5 * (a == b) for a in higher for b in lower]
+    assert metrics.area_under_roc(higher, lower) == pytest.approx(np.mean(pairs))
+
+
 @given(errors)
 def test_the_area_is_the_mean_of_what_is_left_to_the_end(values):
     """In closed form: a face of error e holds the curve up over 1 - e / end of its width."""

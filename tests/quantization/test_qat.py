@@ -257,7 +257,7 @@ def test_running_statistics_are_frozen(courses):
 @pytest.fixture
 def course(miniature, tmp_path):
     """The expression student's course over the drawn data, as `build` makes it."""
-    (tmp_path / "plain.toml").write_text((RECIPES / "expression-first.toml").read_text().split("[targets]")[0])
+    (tmp_path / "plain.toml").write_text((RECIPES / "expression-first.toml").read_text())
     return Workplace(miniature.data, miniature.labels, tmp_path, tmp_path / "runs", tmp_path / "none.bundle")
 
 
@@ -312,7 +312,7 @@ def test_a_float_file_that_differs_is_not_mended_by_a_course(course, miniature, 
 
 
 def test_a_quantised_course_needs_a_float_one_before_it(tmp_path):
-    text = (RECIPES / "expression-first.toml").read_text().replace("[schedule]", "[schedule]\nquantised = true")
-    (tmp_path / "mine.toml").write_text(text)
+    text = (RECIPES / "expression-first.toml").read_text()
+    (tmp_path / "mine.toml").write_text(text.replace("[schedule]", "[schedule]\nquantised = true"))
     with pytest.raises(RecipeError, match=r"schedule\.start is missing beside schedule\.quantised"):
         load_recipe(tmp_path / "mine.toml")

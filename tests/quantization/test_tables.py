@@ -14,10 +14,11 @@ from tests.bundles import TINY
 pytestmark = pytest.mark.workshop
 
 ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "edgeface/models/students.bundle"
 BENCHMARK = ROOT / "benchmarks/results/facemesh-x86-64.json"
 PLACES = "".join(
     f"before\n<!-- table: {name} -->\nold\n<!-- /table -->\n"
-    for name in ("accuracy", "size", "latency", "comparisons", "terms")
+    for name in ("accuracy", "size", "latency", "comparisons", "robustness", "terms")
 )
 
 
@@ -35,6 +36,16 @@ def figures(tmp_path: Path):
         return path
 
     return write
+
+
+def _without(path: Path, name: str) -> Path:
+    """The metrics file without a figure of the landmarks, and whatever is counted by it."""
+    known = json.loads(path.read_text())
+    for kind in ("int8", "fp32"):
+        for key in (name, "visibility_auc_turned", "pose_error"):
+            known["landmarks"][kind].pop(key, None)
+    path.write_text(json.dumps(known))
+    return path
 
 
 def rows(readme: str, start: str) -> list[list[str]]:
@@ -96,7 +107,7 @@ def test_terms_are_those_that_the_packed_students_inherit(figures):
 def test_what_was_compared_is_told_with_its_interval_and_verdict(figures):
     path = figures()
     text = rewrite(PLACES, path, TINY, BENCHMARK)
-    start, end = (text.index(f"<!-- table: {name} -->") for name in ("comparisons", "terms"))
+    start, end = (text.index(f"<!-- table: {name} -->") for name in ("comparisons", "robustness"))
     assert text[start:end].count("\n|") == 2  # nothing was compared: a head without rows
     (path.parent / "comparisons").mkdir()
     committed = options.METRICS.with_name("comparisons") / "landmarks-rendered.json"
@@ -106,6 +117,57 @@ def test_what_was_compared_is_told_with_its_interval_and_verdict(figures):
     assert quarter[1] == "nme, lower is better"
     assert quarter[3] == f"{told['mean']:+.4f}"
     assert quarter[4:] == [f"{told['low']:+.4f} to {told['high']:+.4f}", "hurts"]
+
+
+def test_what_the_landmarks_say_beyond_the_points_is_told_with_its_count(figures):
+    path = figures()
+    assert "rendered heads" not in rewrite(PLACES, _without(path, "heads_found"), TINY, BENCHMARK)
+    known = json.loads(path.read_text())
+    for kind in ("int8", "fp32"):
+        known["landmarks"][kind] |= {"pose_error": 2.5608, "heads_posed": 82.0, "presence_auc": 0.9996}
+        known["landmarks"][kind] |= {"backgrounds": 1284.0}
+    path.write_text(json.dumps(known))
+    told = {row[1]: row for row in rows(rewrite(PLACES, path, TINY, BENCHMARK), "landmarks")}
+    assert told["head pose within 45 degrees, mean error in degrees"][2:] == [
+        "2.561",
+        "2.561",
+        "82 rendered heads",
+    ]
+    assert told["faces told from backgrounds, area under ROC"][2:] == [
+        "99.96 %",
+        "99.96 %",
+        "1,284 backgrounds of 105 LFPW photos",
+    ]
+
+
+def test_where_each_student_breaks_is_told_of_the_files_that_were_shown_it(figures):
+    path = figures()
+    start, end = "<!-- table: robustness -->", "<!-- table: terms -->"
+
+    def table(text: str) -> dict[str, list[str]]:
+        found = rows(text[text.index(start) : text.index(end)], "")
+        return {row[0].partition(",")[0]: row[1:] for row in found}
+
+    assert table(rewrite(PLACES, path, SHIPPED, BENCHMARK))["blur"] == ["-"] * 4
+    bundle = Bundle.load(SHIPPED)
+    digests = {artifact.name: artifact.sha256 for artifact in bundle.artifacts}
+    blur = {"level": [0.02, 0.04, 0.08, 0.16]}
+    measured = {
+        "detection": {"recall_50": 0.9, "blur": [0.9, 0.8, 0.75, 0.73]},
+        "parsing": {"mean_f1": 0.7, "blur": [0.7, 0.6, 0.5, 0.1]},
+        "expression": {"accuracy": 0.8, "blur": [0.8, 0.1, 0.1, 0.1]},
+    }
+    found = {}
+    for task, figure in measured.items():
+        name = next(iter(figure))
+        sha256 = digests[bundle.model(task).artifact] if task != "expression" else "of another file"
+        told = {"sha256": sha256, "clean": {name: figure[name]}, "blur": blur | {name: figure["blur"]}}
+        found[task] = {"int8": told}
+    path.with_name("robustness.json").write_text(json.dumps(found))
+    told = table(rewrite(PLACES, path, SHIPPED, BENCHMARK))
+    assert told["damage"] == ["detection", "landmarks", "parsing", "expression"]
+    assert told["blur"] == ["holds", "-", "breaks at 8 %", "-"]
+    assert told["noise"] == ["-"] * 4
 
 
 def test_a_comparison_that_cannot_be_read_is_named(figures):
@@ -124,5 +186,4 @@ def test_a_table_without_a_place_is_told(figures):
 
 def test_the_readme_is_what_was_measured():
     readme = (ROOT / "README.md").read_text()
-    bundle = ROOT / "edgeface/models/students.bundle"
-    assert rewrite(readme, options.METRICS, bundle, BENCHMARK) == readme
+    assert rewrite(readme, options.METRICS, SHIPPED, BENCHMARK) == readme
