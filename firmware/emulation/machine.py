@@ -21,12 +21,21 @@ from firmware.emulation.roots import debootstrap, kept
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["boot", "cpio", "disk", "kernel", "run", "script", "why_no_machine"]
+__all__ = ["QUICK_KERNEL", "boot", "cpio", "disk", "kernel", "run", "script", "why_no_machine"]
+
+QUICK_KERNEL = "nokaslr mitigations=off"
+"""For the command line of a kernel whose time is not measured: half the emulator's work is gone.
+
+With its addresses shuffled, Linux keeps two page tables and changes them with every call of a program, after
+which an emulator has to look every address up anew.
+"""
 
 _RELEASE = "bookworm"
 _PACKAGES = ("linux-image-arm64", "busybox-static")
 # The disk of `-M virt`, and the file system that mke2fs makes, which asks for its checksum by name.
 _MODULES = ("virtio_mmio", "virtio_blk", "crc32c_generic", "ext4")
+# For who copies that disk into memory (`firmware.emulation.system`); it takes its size as it is loaded.
+_MODULES_MEMORY = ("brd",)
 # What a Raspberry Pi 3 reads its card with, and switches itself off with.
 _MODULES_PI = ("bcm2835_wdt", "bcm2835", "sdhci_iproc", "crc32c_generic", "ext4")
 _TREE_PI = "broadcom/bcm2837-rpi-3-b.dtb"
@@ -72,7 +81,7 @@ def kernel(cache: Path) -> Path:
             shutil.copy2(trees / _TREE_PI, folder / "pi3.dtb")
             (folder / "initrd").write_bytes(_initrd(whole))
 
-    recipe = (_RELEASE, *_PACKAGES, *_MODULES, *_MODULES_PI, _TREE_PI, _INIT)
+    recipe = (_RELEASE, *_PACKAGES, *_MODULES, *_MODULES_MEMORY, *_MODULES_PI, _TREE_PI, _INIT)
     return kept(cache, "kernel", recipe, make)
 
 
@@ -160,6 +169,7 @@ def _initrd(whole: Path) -> bytes:
         return list(dict.fromkeys(order))
 
     files = dict.fromkeys(("bin", "dev", "proc", "new"), (0o040755, b""))
+    files |= {f"{name}.ko": (0o100644, modules[name].read_bytes()) for name in ordered(_MODULES_MEMORY)}
     for init, names, found in (("init", _MODULES, "/dev/vda"), ("pi", _MODULES_PI, "/dev/mmcblk0")):
         order = ordered(names)
         files |= {f"{name}.ko": (0o100644, modules[name].read_bytes()) for name in order}

@@ -57,7 +57,7 @@ class Request:
 
 
 def boot(
-    kernel_folder: Path, image: Path, core: str, disks: Mapping[str, Path], timeout: float = 1800
+    kernel_folder: Path, image: Path, core: str, disks: Mapping[str, Path], timeout: float = 3600
 ) -> str:
     """Boot a board whose further disks have their requests logged, and let it run the script `/job`.
 
@@ -84,7 +84,7 @@ def boot(
         "-icount": "shift=0,sleep=on",
         "-kernel": str(kernel_folder / "vmlinuz"),
         "-initrd": str(kernel_folder / "initrd"),
-        "-append": "console=ttyAMA0 quiet panic=-1",
+        "-append": f"console=ttyAMA0 quiet panic=-1 {machine.QUICK_KERNEL}",
     }
     words = [word for option in options.items() for word in option]
     for name, path in disks.items():

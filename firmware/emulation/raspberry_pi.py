@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["boot"]
 
 
-def boot(kernel_folder: Path, image: Path, timeout: float = 1800) -> str:
+def boot(kernel_folder: Path, image: Path, timeout: float = 3600) -> str:
     """Boot a Raspberry Pi 3 from a card, let it run the card's shell script `/job`; what that printed.
 
     Args:
@@ -36,7 +36,7 @@ def boot(kernel_folder: Path, image: Path, timeout: float = 1800) -> str:
         "-kernel": str(kernel_folder / "vmlinuz"),
         "-initrd": str(kernel_folder / "initrd"),
         "-dtb": str(kernel_folder / "pi3.dtb"),
-        "-append": "console=ttyAMA0,115200 quiet panic=-1 rdinit=/pi",
+        "-append": f"console=ttyAMA0,115200 quiet panic=-1 {machine.QUICK_KERNEL} rdinit=/pi",
         "-drive": f"file={image},format=raw,if=sd",
     }
     return machine.run([word for option in options.items() for word in option], "the Raspberry Pi 3", timeout)

@@ -6,6 +6,7 @@ and runs no maintainer script.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from contextlib import suppress
+from contextlib import contextmanager
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from firmware.emulation.errors import EmulationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "CORES",
@@ -91,20 +92,32 @@ def cache_folder() -> Path:
 def kept(cache: Path, name: str, recipe: Sequence[str], make: Callable[[Path], None]) -> Path:
     """The cache's entry for ``recipe``; ``make`` fills a folder that does not exist yet, if there is none.
 
-    An interrupted `make` leaves no entry: the folder gets its name last.
+    An interrupted `make` leaves no entry: the folder gets its name last. One process at a time makes entries;
+    a `make` that asks for another one would wait for itself.
     """
     digest = hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:12]
     entry = cache / f"{name}-{digest}"
     if not entry.is_dir():
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".making-") as scratch:
-            made = Path(scratch) / name
-            make(made)
-            # Another process may have been quicker with the same entry.
-            with suppress(OSError):
-                made.rename(entry)
-    if not entry.is_dir():
-        raise EmulationError(f"cache {cache}: {entry.name} could not be put there; is the disk full?")
+        with _alone(cache), tempfile.TemporaryDirectory(dir=cache, prefix=".making-") as scratch:
+            if not entry.is_dir():  # another process may have been quicker
+                made = Path(scratch) / name
+                make(made)
+                try:
+                    made.rename(entry)
+                except OSError as error:
+                    told = f"cache {cache}: {entry.name} could not be put there ({error.strerror})"
+                    raise EmulationError(f"{told}; is the disk full?") from error
     return entry
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def emulator(cache: Path, architecture: str = "arm64") -> Path:

@@ -39,11 +39,9 @@ _INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 /bin/busybox sed -n '/insmod/p' /init >/modules
 . /modules
-/bin/busybox mkdir /disk
-/bin/busybox mount -t ext4 -o ro /dev/vda /disk
-/bin/busybox mount -t tmpfs -o mode=755,size=80% tmpfs /new
-/bin/busybox cp -a /disk/. /new
-/bin/busybox umount /disk
+/bin/busybox insmod /brd.ko rd_nr=1 rd_size={size}
+/bin/busybox dd if=/dev/vda of=/dev/ram0 bs=16M iflag=direct oflag=direct
+/bin/busybox mount -t ext4 /dev/ram0 /new
 /bin/busybox mount --move /dev /new/dev
 /bin/busybox umount /proc
 exec /bin/busybox switch_root /new /lib/systemd/systemd
@@ -87,7 +85,7 @@ def bootable(cache: Path) -> Path:
     return kept(cache, "bootable", (_RELEASE, *_NEEDED, *_ESSENTIAL, *_FOLDERS, "accounts 1"), make)
 
 
-def start(kernel_folder: Path, image: Path, core: str, timeout: float = 1800) -> str:
+def start(kernel_folder: Path, image: Path, core: str, timeout: float = 3600) -> str:
     """Boot a disk under its own systemd until it switches itself off; the journal.
 
     Args:
@@ -101,7 +99,7 @@ def start(kernel_folder: Path, image: Path, core: str, timeout: float = 1800) ->
     """
     with tempfile.TemporaryDirectory(prefix="edgeface-system-") as scratch:
         initrd = Path(scratch, "initrd")
-        initrd.write_bytes((kernel_folder / "initrd").read_bytes() + _handover())
+        initrd.write_bytes((kernel_folder / "initrd").read_bytes() + _handover(image.stat().st_size))
         options = {
             "-M": "virt",
             "-cpu": core,
@@ -112,7 +110,7 @@ def start(kernel_folder: Path, image: Path, core: str, timeout: float = 1800) ->
             "-seed": "1",
             "-kernel": str(kernel_folder / "vmlinuz"),
             "-initrd": str(initrd),
-            "-append": f"{_TOLD} rdinit=/system",
+            "-append": f"{_TOLD} {machine.QUICK_KERNEL} rdinit=/system",
             "-drive": f"file={image},format=raw,if=none,id=disk,readonly=on",
             "-device": "virtio-blk-device,drive=disk",
         }
@@ -134,6 +132,10 @@ def start(kernel_folder: Path, image: Path, core: str, timeout: float = 1800) ->
         return journal.read_text(errors="replace").replace("\r", "")
 
 
-def _handover() -> bytes:
-    """One more archive for the kernel's initrd, which has the modules: an init that gives way to systemd."""
-    return gzip.compress(machine.cpio({"system": (0o100755, _INIT.encode())}), mtime=0)
+def _handover(size: int) -> bytes:
+    """One more archive for the kernel's initrd, which has the modules: an init that gives way to systemd.
+
+    ``size`` is the disk's, in bytes.
+    """
+    init = _INIT.format(size=-(-size // 1024)).encode()
+    return gzip.compress(machine.cpio({"system": (0o100755, init)}), mtime=0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +81,9 @@ def built(cache: Path, architecture: str) -> Path:
     parts += [
         CHECKOUT / name for name in ("LICENSE", "README.md", "pyproject.toml", "firmware/emulation/roots.py")
     ]
-    recipe = [f"{path}: {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in parts]
+    recipe = [
+        f"{path.relative_to(CHECKOUT)}: {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in parts
+    ]
     entry = roots.kept(
         cache,
         f"package-{architecture}",
@@ -91,7 +95,18 @@ def built(cache: Path, architecture: str) -> Path:
 
 
 def device_tree(cache: Path, folder: Path) -> Path:
-    """A Debian arm64 root in ``folder`` with the package unpacked in it: `postinst` did not run."""
+    """A Debian arm64 root in ``folder`` with the package unpacked in it: `postinst` did not run.
+
+    With the bytecode of Python's modules, where this Python's is that one's: most of a start there is that.
+    """
     subprocess.run(["cp", "-a", "--reflink=auto", str(system.bootable(cache)), str(folder)], check=True)
     subprocess.run(["dpkg-deb", "-x", str(built(cache, "arm64")), str(folder)], check=True)
+    if f"{sys.version_info.major}.{sys.version_info.minor}" == roots.PYTHONS["bookworm"]:
+        for modules in (site_packages(folder), folder / f"usr/lib/python{roots.PYTHONS['bookworm']}"):
+            compileall.compile_dir(modules, quiet=2, stripdir=str(folder), prependdir="/")
     return folder
+
+
+def site_packages(tree: Path) -> Path:
+    """The package's own Python environment in a root."""
+    return tree / f"usr/lib/{NAME}/lib/python{roots.PYTHONS['bookworm']}/site-packages"

@@ -6,19 +6,18 @@ The time is the device's own, which waiting does not cost: the watchdog has the 
 
 from __future__ import annotations
 
-import compileall
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from firmware.emulation import machine, roots, scenario, system
+from firmware.emulation import machine, scenario, system
 from tests.bundles import opened, seal
-from tests.firmware.packages import CHECKOUT, NAME, board_or_skip, device_tree
+from tests.firmware.packages import CHECKOUT, board_or_skip, device_tree, site_packages
 
 pytestmark = pytest.mark.device
 
@@ -47,7 +46,7 @@ FailureAction=poweroff
 [Service]
 Type=oneshot
 TimeoutStartSec=1h
-ExecStart=/usr/bin/python3 /opt/scenario.py /opt/pictures/photo.jpg /opt/good.bundle {} /opt/hanging.bundle
+ExecStart=/usr/bin/python3 /opt/scenario.py /opt/pictures/0.jpg /opt/good.bundle {} /opt/hanging.bundle
 """
 MASKED = ("systemd-hwdb-update.service", "systemd-journal-catalog-update.service", "getty.target")
 """What a first boot spends minutes of an emulator on and this device has no use for."""
@@ -69,14 +68,18 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> str:
 def furnish(tree: Path) -> None:
     """Two updates, a camera, the scenario, and what `postinst` does: dpkg cannot run in a foreign root."""
     place = tree / "opt"
-    (place / "pictures").mkdir(parents=True)
-    shutil.copyfile(CHECKOUT / "examples/astronaut.jpg", place / "pictures/photo.jpg")
+    pictures = place / "pictures"
+    pictures.mkdir(parents=True)
+    shutil.copyfile(CHECKOUT / "examples/astronaut.jpg", pictures / "0.jpg")
+    # Somebody comes by every fourth frame: between the updates the emulator mostly computes frames.
+    for number in (1, 2, 3):
+        Image.new("RGB", (320, 240), "grey").save(pictures / f"{number}.jpg")
     shutil.copyfile(str(scenario.__file__), place / "scenario.py")
     for name, version in {"good": GOOD, "hanging": HANGING}.items():
         header, body = opened(STUDENTS.read_bytes())
         (place / f"{name}.bundle").write_bytes(seal({**header, "version": version}, body))
     (tree / "etc/edgeface/service.env").write_text('EDGEFACE_OPTIONS="--camera /opt/pictures"\n')
-    packages = tree / f"usr/lib/{NAME}/lib/python{roots.PYTHONS['bookworm']}/site-packages"
+    packages = site_packages(tree)
     # Not `sitecustomize`: Debian's Python has its own, which comes first.
     (packages / "hangs.py").write_text(HANGS)
     (packages / "hangs.pth").write_text("import hangs\n")
@@ -90,10 +93,6 @@ def furnish(tree: Path) -> None:
     (wanted / "edgeface.service").symlink_to("/usr/lib/systemd/system/edgeface.service")
     for name in MASKED:
         (units / name).symlink_to("/dev/null")
-    # Bytecode, where this Python's is that one's: the device would make it anew at every start.
-    if f"{sys.version_info.major}.{sys.version_info.minor}" == roots.PYTHONS["bookworm"]:
-        for folder in (packages, tree / f"usr/lib/python{roots.PYTHONS['bookworm']}"):
-            compileall.compile_dir(folder, quiet=2, stripdir=str(tree), prependdir="/")
 
 
 def step(journal: str, name: str) -> dict[str, Any]:

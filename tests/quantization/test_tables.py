@@ -75,7 +75,7 @@ def test_a_figure_that_an_older_grading_lacks_is_left_out(figures):
 
 def test_false_faces_on_no_picture_have_no_row(figures):
     path = figures(false_positives_per_image=None, false_positives_confirmed=None, face_free_images=0.0)
-    assert "false faces" not in rewrite(PLACES, path, TINY, BENCHMARK)
+    assert "false faces per face-free" not in rewrite(PLACES, path, TINY, BENCHMARK)
 
 
 def test_terms_tell_every_source_of_every_student_once(figures, tmp_path):
