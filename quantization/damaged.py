@@ -105,8 +105,7 @@ def _turned(sample: Sample, rgb: Rgb, level: float, rng: np.random.Generator) ->
     angle = np.radians(level) * (1 if rng.random() < 0.5 else -1)
     cos, sin = np.cos(angle), np.sin(angle)
     turn = np.array([[cos, -sin], [sin, cos]])  # clockwise on the screen
-    size = (int(np.ceil(x)) for x in np.abs(turn) @ (width, height) - 1e-6)
-    size = tuple(size)
+    size = tuple(int(np.ceil(x)) for x in np.abs(turn) @ (width, height) - 1e-6)
     shift = (np.array(size) - 1) / 2 - turn @ ((width - 1) / 2, (height - 1) / 2)
     matrix = np.column_stack([turn, shift])
     image = cv2.warpAffine(rgb, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
