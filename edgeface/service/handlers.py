@@ -112,10 +112,10 @@ class Handlers:
     async def snapshot(self, request: Request) -> Response:
         """Give the newest picture of the camera."""
         self.see_pictures()
+        overlay = wants_overlay(request)
         shot = self._kiosk.live.newest
         if shot is None:
             raise CameraError("no camera is on; start one with POST /camera")
-        overlay = wants_overlay(request)
         jpeg = await asyncio.to_thread(shot.jpeg, overlay)
         return reply(jpeg, "image/jpeg", headers={"x-edgeface-number": str(shot.number)})
 
