@@ -6,7 +6,8 @@ smoothing costs is a delay: where the scores of one photo give way to those of a
 held label goes on with the old one.
 
 Both come from the same scores, one run of the tracker per film: smoothing follows them, as
-`edgeface.smoothing.ExpressionSmoother` does it in the tracker, at several time constants and margins.
+`edgeface.smoothing.ExpressionSmoother` does it in the tracker, at several time constants and margins, and
+with as few readings as a tracker makes.
 
 Run from a checkout::
 
@@ -22,8 +23,9 @@ import argparse
 import datetime
 import itertools
 import json
+import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,14 +62,15 @@ CLIPS: dict[str, tuple[tuple[float, float], float]] = {
 }
 
 _DEFAULT = edgeface.TrackSettings()
-SMOOTHINGS: dict[str, tuple[float, float]] = {
-    "off": (0.0, 0.0),
+_OFF = edgeface.TrackSettings(expression_time=0.0, expression_margin=0.0, expression_every=0.0)
+SMOOTHINGS: dict[str, edgeface.TrackSettings] = {
+    "off": _OFF,
     **{
-        f"{time:g} s, margin {margin:g}": (time, margin)
+        f"{time:g} s, margin {margin:g}": replace(_OFF, expression_time=time, expression_margin=margin)
         for time, margin in ((0.0, 0.1), (0.15, 0.1), (0.3, 0.0), (0.3, 0.1), (0.3, 0.2), (0.6, 0.1))
     },
+    f"0.3 s, margin 0.1, read every {_DEFAULT.expression_every:g} s": _DEFAULT,
 }
-"""Name -> time constant in seconds and margin, as `edgeface.TrackSettings` has them."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,8 @@ def scores_of(photo: NDArray[np.uint8], frames: int, seed: int = 0) -> Seen:
             [Actor(head, path)], wall(seed), rate=_RATE, count=frames, noise=NOISE, seed=seed
         )
         found = []
-        settings = edgeface.TrackSettings(expression_time=0.0, expression_margin=0.0)
         with edgeface.FaceAnalyzer(("landmarks", "expression")) as analyzer:
-            tracker = edgeface.FaceTracker(analyzer, settings)
+            tracker = edgeface.FaceTracker(analyzer, _OFF)
             for frame in iter(camera.read, None):
                 found += [track.face.expression for track in tracker.update(frame).tracks]
         clips[name] = [one for one in found if one is not None]
@@ -102,24 +104,33 @@ def scores_of(photo: NDArray[np.uint8], frames: int, seed: int = 0) -> Seen:
     return Seen(clips)
 
 
-def held(scores: Sequence[Expression], time: float, margin: float) -> list[str]:
-    """The held label of each frame."""
-    smoother, labels = ExpressionSmoother(time, margin), []
+def held(scores: Sequence[Expression], settings: edgeface.TrackSettings) -> list[str]:
+    """The held label of each frame; as the tracker does, it reads as many of them as the settings say."""
+    smoother, labels = ExpressionSmoother(settings.expression_time, settings.expression_margin), list[str]()
+    read = -math.inf
     for number, expression in enumerate(scores):
-        smoother.smooth(expression, round(number / _RATE * 1e9))
+        if number / _RATE - read >= settings.expression_every:
+            read = number / _RATE
+            smoother.smooth(expression, round(read * 1e9))
         labels.append(smoother.label)
     return labels
 
 
-def flips(scores: Sequence[Expression], time: float, margin: float) -> float:
+def flips(scores: Sequence[Expression], settings: edgeface.TrackSettings) -> float:
     """Changes of the held label per minute."""
-    labels = held(scores, time, margin)
+    labels = held(scores, settings)
     return sum(a != b for a, b in itertools.pairwise(labels)) / (len(labels) / _RATE / 60)
 
 
-def delay(before: Expression, after: Expression, time: float, margin: float) -> float | None:
-    """Milliseconds from a change of the face to that of the held label; None if that never comes."""
-    labels = held([before] * _BEFORE + [after] * _AFTER, time, margin)[_BEFORE:]
+def delay(
+    before: Expression, after: Expression, settings: edgeface.TrackSettings, later: int = 0
+) -> float | None:
+    """Milliseconds from a change of the face to that of the held label; None if that never comes.
+
+    ``later`` shifts the change by so many frames against those that are read.
+    """
+    frames = _BEFORE + later
+    labels = held([before] * frames + [after] * _AFTER, settings)[frames:]
     return next((1e3 * k / _RATE for k, label in enumerate(labels) if label == after.label), None)
 
 
@@ -128,9 +139,9 @@ def report(photos: Sequence[Seen], conditions: dict[str, Any], description: dict
     means = [_mean(seen.clips["still"]) for seen in photos]
     pairs = [(a, b) for a, b in itertools.permutations(means, 2) if a.label != b.label]
     variants = {}
-    for name, (time, margin) in SMOOTHINGS.items():
-        raw = {clip: [round(flips(seen.clips[clip], time, margin), 3) for seen in photos] for clip in CLIPS}
-        delays = [delay(a, b, time, margin) for a, b in pairs]
+    for name, settings in SMOOTHINGS.items():
+        raw = {clip: [round(flips(seen.clips[clip], settings), 3) for seen in photos] for clip in CLIPS}
+        delays = [delay(a, b, settings, number % 3) for number, (a, b) in enumerate(pairs)]
         arrived = [one for one in delays if one is not None]
         variants[name] = {
             "flips_per_minute": {clip: round(float(np.mean(raw[clip])), 3) for clip in CLIPS},
@@ -139,14 +150,13 @@ def report(photos: Sequence[Seen], conditions: dict[str, Any], description: dict
             "changes_never_told": len(delays) - len(arrived),
             "raw": raw,
         }
-    default = (_DEFAULT.expression_time, _DEFAULT.expression_margin)
     return {
         "schema": SCHEMA,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": description,
         "conditions": {**conditions, "changes": len(pairs)},
         "software": {"edgeface": {"version": edgeface.__version__, "bundle": Bundle.builtin().digest}},
-        "default": next(name for name, both in SMOOTHINGS.items() if both == default),
+        "default": next(name for name, settings in SMOOTHINGS.items() if settings == _DEFAULT),
         "variants": variants,
     }
 

@@ -28,7 +28,7 @@ from edgeface.heads import (
 from edgeface.results import BBox, Face, FrameResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -89,7 +89,7 @@ class FaceAnalyzer:
         min_score: float | None = None,
         strict: bool = False,
     ) -> None:
-        self._tasks = _checked_tasks(tasks)
+        self._tasks = _checked_tasks("tasks", tasks)
         self._max_faces = None if max_faces is None else _checked_count("max_faces", max_faces, 100_000)
         self._threads = _checked_count("threads", threads, _MAX_THREADS)
         least = None if min_score is None else _checked_score(min_score)
@@ -111,6 +111,8 @@ class FaceAnalyzer:
         frame: Frame | NDArray[Any],
         boxes: Sequence[BBox] | None = None,
         rolls: Sequence[float | None] | None = None,
+        *,
+        skip: Collection[str] = (),
     ) -> FrameResult:
         """Find and describe the faces of one frame.
 
@@ -120,10 +122,11 @@ class FaceAnalyzer:
             rolls: how far the face in each box leans, degrees in [-180, 180], positive clockwise on the
                 screen; its crop is turned as that of a detected face. None, also for one of them: unknown,
                 and taken to be upright.
+            skip: tasks to leave out of this frame, asked for or not.
 
         Raises:
             ArgumentError: a box is not a `BBox`, or lies outside the frame; `rolls` are not as many numbers
-                in their range as there are boxes.
+                in their range as there are boxes; `skip` names no task.
             FrameError: the array is not a picture.
             BundleError: a model is not the one that its bundle describes.
             DeviceError: the backend failed, or the analyzer is closed.
@@ -131,6 +134,7 @@ class FaceAnalyzer:
         if not isinstance(frame, Frame):
             frame = Frame.from_array(frame)
         given = _given(boxes, rolls, frame)
+        left_out = _checked_tasks("skip", skip) if skip else ()
         with self._lock:
             if self._closed:
                 raise DeviceError("the analyzer is closed; make a new one")
@@ -140,7 +144,8 @@ class FaceAnalyzer:
             found = self._detect(frame.rgb, timings, ran) if given is None else given
             if self._max_faces is not None:
                 found = sorted(found, key=lambda face: -face.bbox.area)
-            faces = self._describe_faces(frame.rgb, found, timings, ran, doubted=given is None)
+            heads = {task: head for task, head in self._heads.items() if task not in left_out}
+            faces = self._describe_faces(frame.rgb, found, heads, timings, ran, doubted=given is None)
             timings["total"] = perf_counter_ns() - start
         return FrameResult(
             faces=faces,
@@ -214,6 +219,7 @@ class FaceAnalyzer:
         self,
         rgb: NDArray[np.uint8],
         faces: list[Face],
+        heads: Mapping[str, CropHead[Any]],
         timings: dict[str, int],
         ran: dict[str, Ran],
         *,
@@ -222,7 +228,7 @@ class FaceAnalyzer:
         """As many of the faces as are wanted, the first, with all results; ``doubted``: if they are any."""
         kept: list[tuple[Face, dict[str, Any]]] = [(face, {}) for face in faces]
         # Task by task, not face by face: each network's weights stay in the cache for all the faces.
-        for task, head in self._heads.items():
+        for task, head in heads.items():
             if not kept:
                 break
             start = perf_counter_ns()
@@ -289,16 +295,16 @@ def _face(detection: Detection) -> Face:
     return Face(bbox=detection.bbox, roll=roll, keypoints=keypoints)
 
 
-def _checked_tasks(tasks: Sequence[str]) -> tuple[str, ...]:
+def _checked_tasks(name: str, tasks: Collection[str]) -> tuple[str, ...]:
     if isinstance(tasks, str) or not isinstance(tasks, Iterable):
         mend = (
-            f"write [{tasks!r}]" if tasks in TASKS else f"choose from {', '.join(TASKS)}, [] for boxes alone"
+            f"write [{tasks!r}]" if tasks in TASKS else f"choose from {', '.join(TASKS)}, [] for none of them"
         )
-        raise ArgumentError(f"tasks must be a list of names, not {tasks!r}; {mend}")
+        raise ArgumentError(f"{name} must be a list of names, not {tasks!r}; {mend}")
     asked = list(tasks)
     unknown = [task for task in asked if task not in TASKS]
     if unknown:
-        raise ArgumentError(f"tasks: {unknown[0]!r} is unknown; choose from {', '.join(TASKS)}")
+        raise ArgumentError(f"{name}: {unknown[0]!r} is unknown; choose from {', '.join(TASKS)}")
     return tuple(task for task in TASKS if task in asked)
 
 

@@ -14,7 +14,7 @@ from edgeface.errors import ArgumentError
 from edgeface.geometry import roll_from_keypoints
 from edgeface.measures import BlinkWatch, FacingWatch, openness
 from edgeface.pose import head_pose
-from edgeface.results import BBox, Face, Landmarks
+from edgeface.results import BBox, Expression, Face, Landmarks
 from edgeface.smoothing import ExpressionSmoother, OneEuro, PointSmoother
 from edgeface.tracks import Track
 
@@ -58,6 +58,9 @@ class TrackSettings:
         smoothing: How the points are smoothed; None: as they were seen.
         expression_time: Time constant of the expression's mean; 0: as it was seen.
         expression_margin: How far another expression must be ahead before the held label changes.
+        expression_every: The expression of a followed face is read this often, and held between: a face
+            moves faster than it changes its expression, and a sixth of its time goes into that; 0: read in
+            every frame.
         pose: Estimate the head's pose, and with it whether it faces the camera.
         facing_within: Degrees off the line to the camera within which a head faces it.
 
@@ -74,6 +77,7 @@ class TrackSettings:
     smoothing: OneEuro | None = _SMOOTHING
     expression_time: float = 0.3
     expression_margin: float = 0.1
+    expression_every: float = 0.09  # of 30 frames a second in every third
     pose: bool = True
     facing_within: float = 25.0
 
@@ -109,6 +113,8 @@ class KnownFace:
         smoothing = settings.smoothing
         self._points = None if smoothing is None else PointSmoother(smoothing)
         self._expression = ExpressionSmoother(settings.expression_time, settings.expression_margin)
+        self._shown: Expression | None = None
+        self._read_ns = now  # when its expression was last read
         self._blinks = BlinkWatch()
         self._facing = FacingWatch(settings.facing_within)
 
@@ -124,6 +130,10 @@ class KnownFace:
     def can_be_followed(self, now: int) -> bool:
         """True if there are points, and the detector has confirmed them not too long ago."""
         return self.has_points() and now - self.detected_ns <= self._settings.confirm_within * 1e9
+
+    def expression_holds(self, now: int) -> bool:
+        """True if its expression was read so lately that it need not be read in this frame."""
+        return now - self._read_ns < self._settings.expression_every * 1e9
 
     def crop(self, now: int) -> BBox:
         """The box to cut out: where it is expected, held still while that hardly moves."""
@@ -182,7 +192,7 @@ class KnownFace:
 
     def track(self, now: int) -> Track:
         """This face as a result, its points and its expression smoothed."""
-        face, landmarks, shape, expression = self._face, self._face.landmarks, self._shape, None
+        face, landmarks, shape = self._face, self._face.landmarks, self._shape
         pose = measured = None
         if landmarks is not None:
             pose = head_pose(landmarks) if self._settings.pose else None
@@ -195,7 +205,7 @@ class KnownFace:
         if self._settings.pose:
             self._facing.update(pose, now)
         if face.expression is not None:
-            expression = self._expression.smooth(face.expression, now)
+            self._shown = self._expression.smooth(face.expression, now)
         return Track(
             id=self.id,
             face=Face(
@@ -204,7 +214,7 @@ class KnownFace:
                 keypoints=face.keypoints if shape is None else shape.five,
                 landmarks=landmarks,
                 parsing=face.parsing,
-                expression=expression,
+                expression=self._shown,
             ),
             dwell_ns=now - self.first_ns,
             confirmed=self.confirmed,
@@ -224,6 +234,8 @@ class KnownFace:
     def _take(self, face: Face, shape: _Shape | None, box: BBox, now: int) -> None:
         self.motion.seen(box, now)
         self.seen_ns = now
+        if face.expression is not None:
+            self._read_ns = now
         self._face, self._shape = face, shape
 
     def _box(self, face: Face, shape: _Shape | None) -> BBox:

@@ -173,7 +173,7 @@ def fit_pose(
     # About the weighted middles, which takes the shift out.
     about = means - middle[:, None] * middle
     own, both, extent = about[:3, :3], about[:3, 4:], float(about[4, 4] + about[5, 5])
-    found = _nearest(np.linalg.solve(own, both))
+    found = _nearest(own, both)
     if found is None:
         return None
     rotation, scale = found
@@ -190,20 +190,37 @@ def fit_pose(
     return PoseFit((yaw, pitch, roll), (errors[0], errors[1], errors[2]), rotation, scale, (across, up))
 
 
-def _nearest(affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:
-    """The rotation [3, 3] and the scale nearest to an affine camera [3, 2]; None if that sees a line.
+def _nearest(own: NDArray[np.float64], both: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:
+    """The rotation [3, 3] and the scale nearest to the affine camera; None if that sees a line.
 
-    The polar decomposition of two rows A: (A A')^(-1/2) A, where the root of a 2 x 2 matrix is it plus the
-    root of its determinant, by the sum of A's singular values.
+    The camera is what takes the head's moments [3, 3] to those of head and picture [3, 2], by Cramer's rule.
+    Nearest to its two rows A is their polar decomposition, (A A')^(-1/2) A, where the root of a 2 x 2 matrix
+    is it plus the root of its determinant, by the sum of A's singular values.
     """
-    (a, d), (b, e), (c, f) = affine.tolist()
+    (xx, xy, xz), (_, yy, yz), (_, _, zz) = own.tolist()
+    one, two, three = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
+    whole = xx * one + xy * two + xz * three
+    if not whole > 0:
+        return None
+    four, five, six = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
+    (a, b, c), (d, e, f) = (
+        (
+            (one * x + two * y + three * z) / whole,
+            (two * x + four * y + five * z) / whole,
+            (three * x + five * y + six * z) / whole,
+        )
+        for x, y, z in both.T.tolist()
+    )
     first, mixed, second = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
     root = math.sqrt(max(0.0, first * second - mixed * mixed))
     if not root > _LINE * (first + second):
         return None
     sizes = math.sqrt(first + second + 2 * root)
-    rows = np.array([[second + root, -mixed], [-mixed, first + root]]) @ affine.T / (sizes * root)
-    (a, b, c), (d, e, f) = rows.tolist()
+    own_u, other, own_v = ((part / (sizes * root)) for part in (second + root, -mixed, first + root))
+    a, b, c, d, e, f = (
+        own_u * a + other * d, own_u * b + other * e, own_u * c + other * f,
+        other * a + own_v * d, other * b + own_v * e, other * c + own_v * f,
+    )  # fmt: skip
     return np.array([[a, b, c], [d, e, f], [b * f - c * e, c * d - a * f, a * e - b * d]]), sizes / 2
 
 

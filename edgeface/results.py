@@ -34,8 +34,9 @@ SCHEMA = "edgeface.frame/1"
 def _frozen(value: Any, dtype: type[np.generic], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """Return an own, read-only array of this dtype and shape (-1: any length)."""
     array = np.asarray(value)
-    fits = array.ndim == len(shape) and all(
-        want in (-1, have) for want, have in zip(shape, array.shape, strict=True)
+    fits = array.shape == shape or (
+        array.ndim == len(shape)
+        and all(want in (-1, have) for want, have in zip(shape, array.shape, strict=True))
     )
     if not fits:
         wanted = ", ".join("any" if want < 0 else str(want) for want in shape)

@@ -8,7 +8,6 @@ here reads a clock: time is what the frames say, so that a recorded film gives t
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,14 +17,15 @@ from edgeface.errors import ArgumentError
 from edgeface.frame import Frame
 from edgeface.known import KnownFace, TrackSettings
 from edgeface.pose import misfit
+from edgeface.results import FrameResult
 from edgeface.tracks import TrackEvent, TrackResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
-    from edgeface.results import BBox, Face, FrameResult
+    from edgeface.results import BBox, Face
 
 __all__ = ["Analyzer", "FaceTracker"]
 
@@ -44,8 +44,13 @@ class Analyzer(Protocol):
         frame: Frame,
         boxes: Sequence[BBox] | None = None,
         rolls: Sequence[float | None] | None = None,
+        *,
+        skip: Collection[str] = (),
     ) -> FrameResult:
-        """Find the faces of a frame, or describe those in the boxes, which lean by so many degrees."""
+        """Find the faces of a frame, or describe those in the boxes, which lean by so many degrees.
+
+        ``skip`` names tasks that are not wanted this time.
+        """
 
 
 class FaceTracker:
@@ -171,7 +176,9 @@ class FaceTracker:
             else:
                 known.lose()
         leans = [known.lean() for known in boxes.values()]
-        result = self._analyzer.analyze(frame, boxes=list(boxes), rolls=leans)
+        known_yet = all(known.expression_holds(now) for known in boxes.values())
+        skip = ("expression",) if known_yet else ()
+        result = self._analyzer.analyze(frame, boxes=list(boxes), rolls=leans, skip=skip)
         for face in result.faces:
             known = boxes.pop(face.bbox)
             known.followed(face, now, self._is_face(face))
@@ -217,15 +224,23 @@ class FaceTracker:
 
     def _told(self, results: list[FrameResult], detected: bool, now: int) -> TrackResult:
         tracks = sorted((known.track(now) for known in self._live()), key=lambda t: -t.face.bbox.area)
-        timings: dict[str, int] = {}
-        for result in results:
+        first = results[0]
+        timings, ran = dict(first.timings), dict(first.ran)
+        for result in results[1:]:
             for stage, took in result.timings.items():
                 timings[stage] = timings.get(stage, 0) + took
-        ran = dict(results[0].ran)
-        for result in results[1:]:
             for task, what in result.ran.items():
                 ran[task] = what if what.degraded else ran.get(task, what)
-        frame = replace(results[0], faces=tuple(t.face for t in tracks), timings=timings, ran=ran)
+        frame = FrameResult(
+            faces=tuple(track.face for track in tracks),
+            width=first.width,
+            height=first.height,
+            timings=timings,
+            source=first.source,
+            timestamp_ns=first.timestamp_ns,
+            backend=first.backend,
+            ran=ran,
+        )
         events, self._events = tuple(self._events), []
         return TrackResult(frame, tuple(tracks), events, detected)
 

@@ -121,6 +121,7 @@ def table(result: dict[str, Any]) -> str:
 _TITLES = {
     "tracked_landmarks": "EdgeFace, 68 points",
     "tracked_all": "EdgeFace, points, parsing, expression",
+    "tracked_all_every_frame": "EdgeFace, the same, the expression read in every frame",
     "mediapipe_video": "MediaPipe 0.10.14 FaceMesh, video mode",
 }
 

@@ -32,6 +32,7 @@ STRETCH = 15
 VARIANTS = {
     "tracked_landmarks": "edgeface",
     "tracked_all": "edgeface",
+    "tracked_all_every_frame": "edgeface",  # the expression, too, which a tracker reads in every third
     "mediapipe_video": "mediapipe",
 }
 _PEER = "mediapipe_video"
@@ -43,7 +44,9 @@ GOALS: dict[str, tuple[str, int, str, float | None]] = {
     "landmarks_1_face": ("tracked_landmarks", 1, "tracked", 0.5),
     "all_1_face": ("tracked_all", 1, "tracked", 1.0),
     "landmarks_4_faces": ("tracked_landmarks", 4, "tracked", 0.7),
-    # Without a goal: what MediaPipe does not give, and the mean over all frames, the detector's included.
+    # Without a goal: more than a tracker does unasked, what MediaPipe does not give, and the mean over all
+    # frames, the detector's included.
+    "all_every_frame_1_face": ("tracked_all_every_frame", 1, "tracked", None),
     "all_4_faces": ("tracked_all", 4, "tracked", None),
     "landmarks_0_faces_mean": ("tracked_landmarks", 0, "mean", None),
     "landmarks_1_face_mean": ("tracked_landmarks", 1, "mean", None),
@@ -81,9 +84,12 @@ class Tracked:
     software: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def tracked_ms(self, row: str) -> list[float]:
-        """Per round, the median of the frames that the detector did not look at."""
+        """Per round, the mean of the frames that the detector did not look at.
+
+        No median: in most of them no expression is read, and the others must count.
+        """
         return [
-            statistics.median([ns / 1e6 for ns, looked in zip(times, flags, strict=True) if not looked])
+            statistics.fmean([ns / 1e6 for ns, looked in zip(times, flags, strict=True) if not looked])
             for times, flags in zip(self.latency_ns[row], self.detected[row], strict=True)
         ]
 

@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _RATE = 30  # frames per second, of the films
-_TASKS = {
-    "tracked_landmarks": ("landmarks",),
-    "tracked_all": ("landmarks", "parsing", "expression"),
+_ALL = ("landmarks", "parsing", "expression")
+_VARIANTS: dict[str, tuple[tuple[str, ...], edgeface.TrackSettings]] = {
+    "tracked_landmarks": (("landmarks",), edgeface.TrackSettings()),
+    "tracked_all": (_ALL, edgeface.TrackSettings()),
+    "tracked_all_every_frame": (_ALL, edgeface.TrackSettings(expression_every=0.0)),
 }
 
 
 def _open(variant: str) -> Callable[[Any], Any]:
     cv2.setNumThreads(1)  # as in `edgeface_side`
     bundle = sys.argv[1] if len(sys.argv) > 1 else None
-    analyzer = edgeface.FaceAnalyzer(_TASKS[variant.partition("@")[0]], threads=1, bundle=bundle)
-    tracker = edgeface.FaceTracker(analyzer)
+    tasks, settings = _VARIANTS[variant.partition("@")[0]]
+    tracker = edgeface.FaceTracker(edgeface.FaceAnalyzer(tasks, threads=1, bundle=bundle), settings)
     numbers = itertools.count()
 
     def run(rgb: Any) -> edgeface.TrackResult:

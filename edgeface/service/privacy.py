@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,9 +41,11 @@ class Witness:
         frame: Frame,
         boxes: Sequence[BBox] | None = None,
         rolls: Sequence[float | None] | None = None,
+        *,
+        skip: Collection[str] = (),
     ) -> FrameResult:
         """Analyse; see `FaceAnalyzer.analyze`."""
-        result = self._analyzer.analyze(frame, boxes, rolls)
+        result = self._analyzer.analyze(frame, boxes, rolls, skip=skip)
         self.faces.extend(result.faces)
         return result
 

@@ -113,7 +113,9 @@ class TestTracked:
     def test_the_tracker_is_shown_each_film_in_turn(self, films: list[clips.Film]) -> None:
         measured = tracked.measure({"edgeface": EDGEFACE}, films, Plan(2, 0), lambda _text: None)
         assert set(measured.latency_ns) == {
-            f"tracked_{tasks}@{faces}" for tasks in ("landmarks", "all") for faces in clips.FACES
+            f"tracked_{tasks}@{faces}"
+            for tasks in ("landmarks", "all", "all_every_frame")
+            for faces in clips.FACES
         }
         for faces in (1, 4):
             flags = [flag for part in measured.detected[f"tracked_landmarks@{faces}"] for flag in part]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeface.frame import Frame
+from edgeface.labels import FER8
 from edgeface.pose import _HEAD
-from edgeface.results import BBox, Face, FrameResult, Landmarks
+from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks
 
 SECOND = 1_000_000_000
 SIZE = (640, 480)
@@ -22,7 +23,7 @@ class Person:
     """`at` gives the centre of the face for a time in seconds; `side` is the height of its box, pixels.
 
     `lean` is how far it leans, degrees; `hidden` says when nothing of it can be seen; `missed` when the
-    detector alone does not see it.
+    detector alone does not see it; `smile` how happy it looks.
     """
 
     at: Callable[[float], tuple[float, float]]
@@ -30,6 +31,7 @@ class Person:
     hidden: Callable[[float], bool] = lambda seconds: False
     missed: Callable[[float], bool] = lambda seconds: False
     lean: Callable[[float], float] = lambda seconds: 0.0
+    smile: Callable[[float], float] = lambda seconds: 0.0
 
     def box(self, seconds: float) -> BBox:
         x, y = self.at(seconds)
@@ -45,12 +47,15 @@ class Person:
 class Crowd:
     """An analyzer of these people; `calls` holds "detect" or the number of boxes of every call.
 
+    `read` holds the times at which it was asked for expressions.
+
     As the real one, it reads no points in a crop that is turned otherwise than the face.
     """
 
     def __init__(self, people: Sequence[Person], noise: float = 0.0, points: bool = True) -> None:
         self.people, self.noise, self.with_points = list(people), noise, points
         self.calls: list[str | int] = []
+        self.read: list[float] = []
         self._rng = np.random.default_rng(5)
 
     def analyze(
@@ -58,8 +63,12 @@ class Crowd:
         frame: Frame,
         boxes: Sequence[BBox] | None = None,
         rolls: Sequence[float | None] | None = None,
+        *,
+        skip: Collection[str] = (),
     ) -> FrameResult:
         seconds = frame.timestamp_ns / SECOND
+        if "expression" not in skip:
+            self.read.append(seconds)
         self.calls.append("detect" if boxes is None else len(boxes))
         shown = [person for person in self.people if self._in_sight(person, seconds)]
         faces = []
@@ -81,6 +90,8 @@ class Crowd:
                     and abs((person.lean(seconds) - (lean or 0.0) + 180) % 360 - 180) <= _READABLE
                 ]
                 faces.append(self._face(box, near[0] if near else None, seconds))
+        if "expression" in skip:
+            faces = [replace(face, expression=None) for face in faces]
         return FrameResult(
             tuple(faces), *SIZE, timings={"total": 1}, source=frame.source, timestamp_ns=frame.timestamp_ns
         )
@@ -96,8 +107,13 @@ class Crowd:
             points, presence = np.array(box.center) + self._rng.normal(0, 20, (68, 2)), 0.5
         else:
             points, presence = person.points(seconds) + self._rng.normal(0, self.noise, (68, 2)), 0.99
-        seen = np.ones(68, np.float32)
-        return Face(box, landmarks=Landmarks(points.astype(np.float32), seen, presence))
+        smile = 0.0 if person is None else person.smile(seconds)
+        scores = dict.fromkeys(FER8.names, 0.0) | {"happiness": smile, "neutral": 1 - smile}
+        return Face(
+            box,
+            landmarks=Landmarks(points.astype(np.float32), np.ones(68, np.float32), presence),
+            expression=Expression(scores),
+        )
 
 
 def frame_at(seconds: float) -> Frame:

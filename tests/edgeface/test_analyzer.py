@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,19 @@ def test_no_tasks_means_boxes_only(bundle: Bundle, photo: Frame) -> None:
     assert [face.bbox for face in few.faces] == [face.bbox for face in full.faces]
     assert all(face.landmarks is face.parsing is face.expression is None for face in few.faces)
     assert set(few.timings) == {"detection", "total"}
+
+
+def test_tasks_can_be_left_out_of_a_frame(bundle: Bundle, photo: Frame) -> None:
+    with FaceAnalyzer(bundle=bundle) as analyzer:
+        full, few = analyzer.analyze(photo), analyzer.analyze(photo, skip=["expression", "landmarks"])
+        again = analyzer.analyze(photo)
+        for wrong, message in ((["age"], "skip: 'age' is unknown"), ("parsing", r"write \['parsing'\]")):
+            with pytest.raises(ArgumentError, match=message):
+                analyzer.analyze(photo, skip=wrong)
+    assert full.faces
+    assert few.faces == tuple(replace(face, landmarks=None, expression=None) for face in full.faces)
+    assert set(few.timings) == set(few.ran) | {"total"} == {"detection", "parsing", "total"}
+    assert again.faces == full.faces
 
 
 def test_the_order_of_tasks_does_not_matter(bundle: Bundle, photo: Frame) -> None:
@@ -224,7 +238,7 @@ def test_a_leaning_head_is_cropped_upright(bundle: Bundle, roll: float) -> None:
         ({"tasks": ["detection"]}, "'detection' is unknown"),
         ({"tasks": [3]}, "3 is unknown"),
         ({"tasks": [["landmarks"]]}, "is unknown"),
-        ({"tasks": None}, r"must be a list of names, not None; choose from .*\[\] for boxes alone"),
+        ({"tasks": None}, r"must be a list of names, not None; choose from .*\[\] for none of them"),
         ({"tasks": 3}, "must be a list"),
         ({"bundle": 3}, "bundle must be a path or a Bundle, not int"),
         ({"bundle": b"EDGEFACE"}, "not bytes; Bundle.from_bytes"),

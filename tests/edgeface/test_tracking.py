@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,11 @@ def test_a_still_lean_is_cut_out_by_the_same_angle_and_the_crop_turns_with_the_h
             frame: Frame,
             boxes: Sequence[BBox] | None = None,
             rolls: Sequence[float | None] | None = None,
+            *,
+            skip: Collection[str] = (),
         ) -> FrameResult:
             asked.extend(roll for roll in rolls or () if roll is not None)
-            return super().analyze(frame, boxes, rolls)
+            return super().analyze(frame, boxes, rolls, skip=skip)
 
     watched(Listening([Person(still(320, 240), lean=lambda t: 30.0)], noise=1.0), times(2.0))
     assert len(asked) == 56
@@ -319,6 +321,30 @@ def test_uneven_time_steps_cost_no_number(steps: list[float], across: float, dow
     assert {track.id for result in results for track in result.tracks} == {1}
 
 
+def test_an_expression_is_read_in_every_third_frame_and_shown_in_all() -> None:
+    crowd = Crowd([Person(still(320, 240), smile=lambda t: float(t >= 1.0))])
+    results = watched(crowd, times(3.0), TrackSettings(expression_time=0.0, expression_margin=0.0))
+    gaps = np.diff(crowd.read)
+    assert gaps.max() == pytest.approx(0.1)
+    assert 30 <= len(crowd.read) <= 36  # and in those in which the detector looks
+    shown = [track.face.expression for result in results for track in result.tracks]
+    assert len(shown) == 90
+    assert all(expression is not None for expression in shown)
+    smiling = [k for k, result in enumerate(results) if result.tracks[0].expression == "happiness"]
+    assert smiling == list(range(smiling[0], 90))
+    assert 30 <= smiling[0] <= 33
+
+
+def test_an_expression_is_read_in_every_frame_if_wanted_and_for_a_newcomer_at_once() -> None:
+    crowd = Crowd([Person(still(320, 240))])
+    watched(crowd, times(1.0), TrackSettings(expression_every=0.0))
+    assert crowd.read == pytest.approx(times(1.0))
+    crowd = Crowd([Person(still(200, 240)), Person(still(450, 240), hidden=lambda t: t < 0.7)])
+    results = watched(crowd, times(2.0))
+    assert all(track.face.expression is not None for result in results for track in result.tracks)
+    assert len(results[-1].tracks) == 2
+
+
 def test_an_older_frame_begins_anew_and_one_of_the_same_time_changes_nothing() -> None:
     tracker = FaceTracker(Crowd([Person(still(200, 240))]))
     first = [tracker.update(frame_at(seconds)) for seconds in (5.0, 5.1, 5.2, 5.3, 5.3)]
@@ -338,10 +364,12 @@ def test_a_frame_that_fails_swallows_no_event() -> None:
             frame: Frame,
             boxes: Sequence[BBox] | None = None,
             rolls: Sequence[float | None] | None = None,
+            *,
+            skip: Collection[str] = (),
         ) -> FrameResult:
             if self.fails:
                 raise FrameError("broken")
-            return super().analyze(frame, boxes, rolls)
+            return super().analyze(frame, boxes, rolls, skip=skip)
 
     crowd = Failing([Person(still(200, 240), hidden=lambda t: t > 1.0)])
     tracker = FaceTracker(crowd)
