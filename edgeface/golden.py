@@ -1,10 +1,11 @@
 """A known question with a known answer, to find out whether a runtime computes what the model says.
 
-The question is a drawn face under a veil of SHA-3's stream, in whole numbers, so that it is the same on every
-machine and in every version of NumPy. A face, because a student says little about anything else: to coloured
-blocks alone an expression student gave nearly the answer that it gave to their negative. The veil, because a
-clean drawing leaves most of a network at rest. The answer of int8 kernels is the same to the bit on x86-64 and the ARM CPUs (LiteRT's XNNPACK and
-onnxruntime agree), so a bundle can hold its digest. Accelerators round otherwise: `agrees` compares them.
+The question is a drawn face under a veil of SHA-3's stream, in whole numbers, so that it is the same on
+every machine and in every version of NumPy. A face, because a student says little about anything else: to
+coloured blocks alone one gave nearly the answer that it gave to their negative. The veil, because a clean
+drawing leaves most of a network at rest. The answer of int8 kernels is the same to the bit on x86-64 and the
+ARM CPUs (LiteRT's XNNPACK and onnxruntime agree), so a bundle can hold its digest. Accelerators round
+otherwise: `agrees` compares them.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ _FACE = (
     ((32, 48), (9, 4), (150, 40, 50)),
     ((32, 47), (6, 1), (245, 245, 240)),
 )
-# The built-in students on LiteRT's two sets of kernels: 1.2 steps apart on average, and 7 at most. The answers to
-# the same picture with its colours inverted are 7 or more steps apart in some output of each, with red and blue
-# swapped 4 or more.
+# The built-in students on LiteRT's two sets of kernels: 1.2 steps apart on average, and 7 at most. Answers to
+# the same picture with its colours inverted are 7 or more steps apart in some output of each, with red and
+# blue swapped 4 or more.
 _MEAN_STEPS = 2.0
 _FAR_STEPS, _FAR_SHARE = 16, 0.02
 
 
 def golden_input(spec: ModelSpec) -> dict[str, NDArray[Any]]:
-    """The question for a model: a drawn face, half hidden by coloured blocks of 8 pixels, as its input tensor."""
+    """The question for a model: a drawn face under coloured blocks of 8 pixels, as its input tensor."""
     height, width = spec.input.height, spec.input.width
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
     stream = hashlib.shake_256(f"edgeface.golden/2 {spec.task}".encode()).digest(rows * columns * 3)
