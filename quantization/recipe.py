@@ -47,7 +47,8 @@ __all__ = [
 
 RECIPES = Path(__file__).parent / "recipes"
 
-_ASKS_NOBODY = {"temperature", "yunet", "mirror"}  # keys of student.losses that need no teacher trained here
+# Keys of student.losses that need no teacher trained here.
+_ASKS_NOBODY = {"mirror", "temperature", "visibility", "yunet"}
 
 
 def load_recipe(path: Path) -> dict[str, Any]:

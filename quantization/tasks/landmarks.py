@@ -2,8 +2,9 @@
 
 ``student.losses`` with a weight for ``kd`` asks two teachers about every crop: KD-Loss then stands in for the
 wing loss on faces whose points a person or the renderer placed, and on the others the mean of both teachers'
-answers for the mesh's points. ``student.rendered`` heads of the 3D model make up ``rendered_share`` of the
-faces. A teacher's recipe has an ``encoder``; one with ``softened`` learns the shapes as a few modes see them.
+answers for the mesh's points; ``visibility`` is the weight of what is hidden. ``student.rendered`` heads of
+the 3D model make up ``rendered_share`` of the faces. A teacher's recipe has an ``encoder``; one with
+``softened`` learns the shapes as a few modes see them.
 With shards alone, the 3D model says which points hide where ``student.face3d`` asks it; else nobody does.
 """
 
@@ -42,6 +43,9 @@ __all__ = ["LandmarkTask", "LandmarkTeacherTask"]
 Array = NDArray[np.float32]
 _FLIP = list(IBUG68.flip)
 _TURNED_TO = 32.0  # degrees, of a crop that is turned, where student.turned_to does not say
+_TOLD = 0.3  # weight of the visibility where student.losses does not say
+_COVER = (0.06, 0.26)  # of the crop's area, of what is pasted before a face
+_CALIBRATION = 3  # seed
 _VISIBLE = 2.0  # logit of a visibility that nothing taught: every point is said to be seen
 _LEAST_BACKGROUND = 32  # pixels, of the shorter side of what is around a face
 _OFFSET_OF = 500  # faces of shards that an offset is the mean of
@@ -73,6 +77,7 @@ class LandmarkTask:
         if recipe.get("softened"):
             self._soften(shapes, float(recipe["softened"]))
         self._kd = float(recipe.get("losses", {}).get("kd", 0.0))
+        self._visibility = float(recipe.get("losses", {}).get("visibility", _TOLD))
         asked = recipe.get("asked") or {}
         self._pair = load_pair(asked, recipe["crop"]) if self._kd and asked else None
 
@@ -242,8 +247,7 @@ class LandmarkTask:
         seen = visible.astype(np.float32)
         covered = float(self._recipe["covered"])
         for _ in range(int(rng.choice([0, 1, 2], p=[1 - covered, 0.7 * covered, 0.3 * covered]))):
-            filler = self._filler(rng)
-            crop, mask = augment.occlude(crop, rng, filler, (0.06, 0.26))
+            crop, mask = augment.occlude(crop, rng, self._filler(rng), _COVER)
             at = np.clip(points.round().astype(int), 0, self._size - 1)
             seen[mask[at[:, 1], at[:, 0]] > 127] = 0
         inside = ((points > -0.5) & (points < self._size - 0.5)).all(1)
@@ -251,12 +255,21 @@ class LandmarkTask:
         return crop, ((points + 0.5) / self._size).astype(np.float32), seen
 
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
-        """Training crops as the runtime makes them: float32 [S, S, 3] in [-1, 127/128]."""
-        for face in self._train[:: max(1, len(self._train) // count)]:
+        """Training crops as the runtime makes them: float32 [S, S, 3] in [-1, 127/128].
+
+        Each once more behind something, where the student learns from such: ranges of open faces alone cut
+        off what a network says of hidden points (shipped student: visibility of what is covered, AUC 0.84
+        instead of 0.89 on training photos).
+        """
+        for number, face in enumerate(self._train[:: max(1, len(self._train) // count)]):
             crop = cv2.warpAffine(
                 face.image, self._matrix(*self._crop(face.box), 0.0), (self._size, self._size)
             )
             yield (crop.astype(np.float32) - 128) / 128
+            if self._recipe["covered"]:
+                rng = np.random.default_rng([_CALIBRATION, number])
+                covered, _ = augment.occlude(crop, rng, self._filler(rng), _COVER)
+                yield (covered.astype(np.float32) - 128) / 128
 
     def _filler(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         return piece(self._backgrounds[rng.integers(len(self._backgrounds))][0], rng, self._size)
@@ -343,7 +356,7 @@ class LandmarkTask:
         told = face * batch["told"]
         visibility = (visibility.mean(1) * told).sum() / told.sum().clamp(min=1)
         presence = functional.binary_cross_entropy_with_logits(present[:, 0], face)
-        total = 20 * shape + 0.3 * visibility + 0.3 * presence
+        total = 20 * shape + self._visibility * visibility + 0.3 * presence
         terms |= {"shape": shape.item(), "visibility": visibility.item(), "presence": presence.item()}
         return total, terms
 

@@ -59,6 +59,7 @@ def student_text(**more):
     for before, after in (
         ("widths = [16, 32, 64, 128, 64]", "widths = [4, 8, 8, 12, 12]"),
         ("code = 256", "code = 24"),
+        ("losses = { visibility = 1.0 }\n", ""),
         ("strength = 0.4", "\n".join([*(f"{k} = {v}" for k, v in more.items()), "strength = 0.4"])),
     ):
         assert before in text
