@@ -28,7 +28,8 @@ from edgeface.camera import (
     orbit,
 )
 from edgeface.errors import ArgumentError, CameraError, FrameError
-from edgeface.frame import Frame, ImageLimits
+from edgeface.frame import Frame, ImageLimits, read_image
+from tests.edgeface.camera.rtsp import rtsp_camera
 
 SECOND = 1_000_000_000
 
@@ -196,6 +197,42 @@ def test_an_address_keeps_its_password_to_itself() -> None:
         NetworkCamera("rtsp://kiosk:secret@127.0.0.1:9/stream")
     assert "secret" not in str(caught.value)
     assert "rtsp://127.0.0.1:9/stream" in str(caught.value)
+
+
+def test_a_camera_on_the_network_gives_its_pictures(astronaut_path: Path) -> None:
+    shown = np.ascontiguousarray(read_image(astronaut_path).rgb[:480])
+    with rtsp_camera(lambda number: shown) as sender, open_camera(sender.address) as camera:
+        frames = [camera.read() for _ in range(5)]
+    for frame in frames:
+        assert frame is not None
+        assert frame.source == f"rtsp://127.0.0.1:{sender.port}/live"
+        assert np.abs(frame.rgb.astype(int) - shown).mean() < 3  # JPEG
+
+
+def test_a_camera_on_the_network_that_falls_silent_or_ends_is_lost_and_found_again() -> None:
+    def until(camera: Camera, gives: bool) -> None:
+        end = time.monotonic() + 30
+        while (camera.read() is not None) != gives:
+            assert time.monotonic() < end
+
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    with (
+        rtsp_camera(lambda number: np.roll(noise, number, 1)) as sender,
+        open_camera(sender.address) as camera,
+    ):
+        assert isinstance(camera, SteadyCamera)
+        until(camera, gives=True)
+        sender.silent = True
+        until(camera, gives=False)
+        assert "sends no pictures" in camera.health.lost
+        sender.silent = False
+        until(camera, gives=True)
+        assert camera.health.losses == 1
+        sender.ended = True  # who looks on is cut off, who asks anew is cut off at once
+        until(camera, gives=False)
+        sender.ended = False
+        until(camera, gives=True)
+        assert not camera.health.lost
 
 
 @pytest.mark.parametrize("source", ["63", 63, "/dev/video63", "picamera", "picamera:1", "missing.mp4"])
