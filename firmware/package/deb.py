@@ -194,7 +194,12 @@ def _packed(path: Path, data: bytes) -> None:
 
 
 def _changed(checkout: Path) -> datetime:
+    """The time of the last commit; an archive of it has no history, but its files bear that time."""
     told = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout), "log", "-1", "--format=%ct"]
     done = subprocess.run(told, capture_output=True, text=True, check=False)
-    seconds = int(done.stdout) if done.returncode == 0 else int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
+    if done.returncode == 0:
+        seconds = int(done.stdout)
+    else:
+        found = (checkout / "pyproject.toml").stat().st_mtime
+        seconds = int(os.environ.get("SOURCE_DATE_EPOCH", found))
     return datetime.fromtimestamp(seconds, timezone.utc)
