@@ -202,9 +202,12 @@ def test_an_address_keeps_its_password_to_itself() -> None:
 def test_a_camera_on_the_network_gives_its_pictures(astronaut_path: Path) -> None:
     shown = np.ascontiguousarray(read_image(astronaut_path).rgb[:480])
     with rtsp_camera(lambda number: shown) as sender, open_camera(sender.address) as camera:
-        frames = [camera.read() for _ in range(5)]
+        frames: list[Frame] = []
+        end = time.monotonic() + 30
+        while len(frames) < 5 and time.monotonic() < end:  # a machine at full load may keep it waiting
+            frames += filter(None, [camera.read()])
+    assert len(frames) == 5
     for frame in frames:
-        assert frame is not None
         assert frame.source == f"rtsp://127.0.0.1:{sender.port}/live"
         assert np.abs(frame.rgb.astype(int) - shown).mean() < 3  # JPEG
 
