@@ -69,7 +69,8 @@ SMOOTHINGS: dict[str, edgeface.TrackSettings] = {
         f"{time:g} s, margin {margin:g}": replace(_OFF, expression_time=time, expression_margin=margin)
         for time, margin in ((0.0, 0.1), (0.15, 0.1), (0.3, 0.0), (0.3, 0.1), (0.3, 0.2), (0.6, 0.1))
     },
-    f"0.3 s, margin 0.1, read every {_DEFAULT.expression_every:g} s": _DEFAULT,
+    f"{_DEFAULT.expression_time:g} s, margin {_DEFAULT.expression_margin:g}, "
+    f"read every {_DEFAULT.expression_every:g} s": _DEFAULT,
 }
 
 

@@ -176,8 +176,7 @@ class FaceTracker:
             else:
                 known.lose()
         leans = [known.lean() for known in boxes.values()]
-        known_yet = all(known.expression_holds(now) for known in boxes.values())
-        skip = ("expression",) if known_yet else ()
+        skip = ("expression",) if all(known.expression_holds(now) for known in boxes.values()) else ()
         result = self._analyzer.analyze(frame, boxes=list(boxes), rolls=leans, skip=skip)
         for face in result.faces:
             known = boxes.pop(face.bbox)

@@ -174,8 +174,6 @@ def test_the_card_tells_it_of_the_very_file_alone(found, tmp_path, monkeypatch):
 
 def test_clean_pictures_give_the_figures_that_evaluate_gives():
     """Two ways to one figure: of a file that both were shown."""
-    if not robustness.RESULTS.exists():
-        pytest.skip("robustness was not measured yet: `python -m quantization robustness`")
     figures = json.loads(options.METRICS.read_text())
     curves = json.loads(options.METRICS.with_name("curves.json").read_text())
     for task, kinds in json.loads(robustness.RESULTS.read_text()).items():
