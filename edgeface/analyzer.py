@@ -65,7 +65,8 @@ class FaceAnalyzer:
         backend: ``"auto"`` for the fastest of this machine that answers rightly, with the CPU behind it; or
             the name of a backend ("onnx:cuda", "isolated:edgetpu:usb:0"), which has the CPU behind it unless
             ``strict``; or a `Backend`, which runs alone.
-        bundle: the models: None for the built-in ones, a path, or a loaded `Bundle`.
+        bundle: the models: None for the built-in ones, ``nano`` for the small built-in ones, a path, or a
+            loaded `Bundle`.
         min_score: least score of a face, in place of the one that the detector was tuned with. With
             landmarks among the tasks, what is no face to their model is left out, too.
         strict: refuse every silent fallback with a `DeviceError`: a backend that is present and fails, the

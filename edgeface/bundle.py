@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "SIZES",
     "Artifact",
     "Bundle",
     "BundleLimits",
@@ -73,6 +74,9 @@ class Artifact:
 
 _LIMITS = BundleLimits()
 
+SIZES: Mapping[str, str] = {"base": "students.bundle", "nano": "nano.bundle"}
+"""Sizes of the students that ship inside the package, and their files: for a Pi 4 or better, for less."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
@@ -95,6 +99,8 @@ class Bundle:
     def load(cls, path: str | os.PathLike[str], limits: BundleLimits = _LIMITS) -> Bundle:
         """Read, verify and parse the bundle at ``path``, which must be a regular file and not a link to one.
 
+        The name of a size in `SIZES` is that of a built-in one; a file that is called so is ``./nano``.
+
         Raises:
             BundleError: the file cannot be read, is too large, was damaged, or is not a bundle; the message
                 names the artifact when one is at fault.
@@ -105,18 +111,23 @@ class Bundle:
                 f"a bundle's path is text or a Path, not {type(path).__name__}; "
                 "Bundle.from_bytes reads one from memory"
             )
+        if os.fsdecode(path) in SIZES:
+            return cls.builtin(os.fsdecode(path))
         return cls.from_bytes(_read(path, limits), source=os.fsdecode(path), limits=limits)
 
     @classmethod
-    def builtin(cls) -> Bundle:
-        """The bundle that ships inside the package.
+    def builtin(cls, size: str = "base") -> Bundle:
+        """A bundle that ships inside the package: ``base``, or ``nano``, which costs a fraction.
 
         Raises:
+            ArgumentError: there is no such size.
             BundleError: the installed file is missing or damaged.
         """
+        if size not in SIZES:
+            raise ArgumentError(f"there is no built-in size {size!r}; choose from {', '.join(SIZES)}")
         # Some installers put links into site-packages; the package's own folder is trusted to say where they
         # lead.
-        return cls.load((Path(__file__).parent / "models" / "students.bundle").resolve())
+        return cls.load((Path(__file__).parent / "models" / SIZES[size]).resolve())
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "bytes", limits: BundleLimits = _LIMITS) -> Bundle:

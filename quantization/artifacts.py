@@ -24,6 +24,7 @@ from .courses import WEIGHTS
 from .evaluate import DOUBTFUL, Graded, Grader
 from .heldout import held_out_frames
 from .heldshards import graded_on, held_out_shard
+from .lines import BASE, Line
 from .onnx_export import export_onnx
 from .pack import build_bundle, export_student, student_of
 from .parity import Parity, measure
@@ -32,7 +33,7 @@ from .provenance import digest
 from .recipe import RecipeError, is_teacher
 from .reference import MixedBackend
 from .report import Sources, write_report
-from .tasks import RECIPES, TASKS, load_recipe, load_task
+from .tasks import TASKS, load_recipe, load_task
 
 __all__ = [
     "Trained",
@@ -56,21 +57,26 @@ class Trained:
     weights: Path
     run: Path | None
     """Folder of its run, where what is made of it goes; None: one of this package."""
+    line: Line = BASE
+    """Of this package: its line."""
 
     @classmethod
-    def of(cls, name: str, weights: Path | None = None, run: Path | None = None) -> Trained:
+    def of(
+        cls, name: str, weights: Path | None = None, run: Path | None = None, line: Line = BASE
+    ) -> Trained:
         """A student by its task's name, which is that of this package, or by its recipe's file.
 
         Args:
             name: A task, or the path of a .toml.
-            weights: The float weights, or a folder of TASK.npz; None: the run's, of a task the committed.
+            weights: The float weights, or a folder of them; None: the run's, of a task the committed.
             run: Folder of its run; None: of a recipe ``runs/NAME``, as `distill` has it.
+            line: Of a task: which line's student.
 
         Raises:
             RecipeError: the recipe is not sound or trains a teacher, or its weights are not there.
         """
         shipped = name in TASKS
-        path = RECIPES / f"{name}.toml" if shipped else Path(name)
+        path = line.recipe(name) if shipped else Path(name)
         if not shipped and path.suffix != ".toml":
             raise RecipeError(f"{name}: give one of {', '.join(TASKS)}, or a recipe's .toml file")
         recipe = load_recipe(path)
@@ -79,13 +85,14 @@ class Trained:
         home = run or (None if shipped else _RUNS / path.stem)
         if weights is None:
             weights = WEIGHTS if home is None else home / "weights.npz"
-        found = weights / f"{recipe['task']}.npz" if weights.is_dir() else weights
+        stem = path.stem if shipped else recipe["task"]
+        found = weights / f"{stem}.npz" if weights.is_dir() else weights
         if not found.is_file():
             raise RecipeError(
                 f"{found}: there are no weights; train them (`distill {path}`), or say where they are: "
                 "--run or --weights"
             )
-        return cls(path, found, home)
+        return cls(path, found, home, line)
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -189,7 +196,17 @@ def student_bundle(
         for student in students:
             shutil.copy(student.weights, Path(weights) / f"{student.task}.npz")
         recipes = [student.path for student in students]
-        return build(recipes, data, labels, Path(weights), metrics, teachers=teachers, with_onnx=with_onnx)
+        name = "edgeface-students" if students[0].line is BASE else f"edgeface-{students[0].line.name}"
+        return build(
+            recipes,
+            data,
+            labels,
+            Path(weights),
+            metrics,
+            teachers=teachers,
+            with_onnx=with_onnx,
+            name=name,
+        )
 
 
 def student_parity(

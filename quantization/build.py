@@ -26,18 +26,19 @@ from edgeface.labels import parsing_scheme
 from .card import HEADLINES, OWN_CARD, Facts, write_card
 from .convert import ExportError
 from .datasets import lfpw
+from .lines import BASE, Line
 from .onnx_export import export_onnx
 from .pack import Exported, Student, build_bundle, export_student, export_tall
 from .progress import progress
 from .provenance import digest
 from .recipe import shards_of
 from .splits import parts
-from .tasks import RECIPES, StudentTask, load_recipe, load_task
+from .tasks import StudentTask, load_recipe, load_task
 from .tasks.seen import Seen, seen, stages
 from .terms import WeightsTerms, check_claim
 from .training import load_weights
 
-__all__ = ["Source", "build", "deployed", "load_networks", "load_trained", "score_threshold"]
+__all__ = ["Source", "build", "deployed", "load_networks", "load_trained", "network_of", "score_threshold"]
 
 _LEAST_SCORE = 0.2  # a threshold below would be no detector's
 
@@ -72,17 +73,17 @@ class Source:
         return cls(recipe, tuple((stage.stem, str(digest(stage))) for stage in stages(path)), saw, terms)
 
 
-def load_networks(weights: Path, tasks: Iterable[str]) -> dict[str, nn.Module]:
-    """The trained float networks as they are deployed, by task."""
+def load_networks(weights: Path, tasks: Iterable[str], line: Line = BASE) -> dict[str, nn.Module]:
+    """The trained float networks of a line as they are deployed, by task."""
     return {
-        task: deployed(load_trained(load_recipe(RECIPES / f"{task}.toml"), weights / f"{task}.npz"))
+        task: deployed(load_trained(load_recipe(line.recipe(task)), weights / f"{line.stem(task)}.npz"))
         for task in tasks
     }
 
 
 def load_trained(recipe: dict[str, Any], weights: Path) -> nn.Module:
     """The float network of a recipe as it was trained."""
-    return load_weights(_network(recipe), weights)
+    return load_weights(network_of(recipe), weights)
 
 
 def deployed(trained: nn.Module) -> nn.Module:
@@ -90,25 +91,25 @@ def deployed(trained: nn.Module) -> nn.Module:
     return trained.deployed() if hasattr(trained, "deployed") else trained
 
 
-def _network(recipe: dict[str, Any]) -> nn.Module:
+def network_of(recipe: dict[str, Any]) -> nn.Module:
     """The untrained network of a recipe; needs no data."""
     student, task = recipe["student"], recipe["task"]
     if task == "expression":
         from .students.expression import ExpressionNet
 
-        return ExpressionNet(student["widths"])
+        return ExpressionNet.of(student)
     if task == "landmarks":
         from .students.landmarks import LandmarkNet
 
-        return LandmarkNet(student["widths"], int(student["code"]), int(student.get("grid", 4)))
+        return LandmarkNet.of(student)
     if task == "parsing":
         from .students.parsing import ParsingNet
 
         labels = parsing_scheme(recipe["deploy"].get("labels") or "celebamask19")
-        return ParsingNet(student["widths"], student["decoder"], len(labels))
+        return ParsingNet.of(student, len(labels))
     from .students.detection import DetectionNet
 
-    return DetectionNet(student["widths"], student["blocks"], int(student["neck"]))
+    return DetectionNet.of(student)
 
 
 def build(
@@ -120,8 +121,9 @@ def build(
     *,
     teachers: Path | None = None,
     with_onnx: bool = False,
+    name: str = "edgeface-students",
 ) -> bytes:
-    """The bundle of the recipes' students.
+    """The bundle of the recipes' students, called ``name``.
 
     Figures come from ``metrics`` and the ``curves.json`` beside it (both by ``evaluate``), if they are there.
     ``teachers`` holds the published networks, which a detector's threshold is found with.
@@ -135,28 +137,28 @@ def build(
     metrics_of, curves_of = (_figures(path) for path in (metrics, metrics.with_name("curves.json")))
     students = []
     for source in sources:
-        name, deploy = source.recipe["task"], source.recipe["deploy"]
+        task, deploy = source.recipe["task"], source.recipe["deploy"]
         lessons = load_task(source.recipe, data, labels)
-        trained = load_trained(source.recipe, weights / f"{name}.npz")
+        trained = load_trained(source.recipe, weights / f"{task}.npz")
         network = deployed(trained)
         count, least = int(deploy["calibration"]), float(deploy.get("min_sqnr_db", 10.0))
-        calibration = list(progress(f"{name}: calibration crops", lessons.calibration(count), count))
+        calibration = list(progress(f"{task}: calibration crops", lessons.calibration(count), count))
         exported = _export(source.recipe, network, calibration, with_onnx=with_onnx)
-        facts = source, weights / f"{name}.npz", metrics_of.get(name, {}), curves_of.get(name, {})
+        facts = source, weights / f"{task}.npz", metrics_of.get(task, {}), curves_of.get(task, {})
         student = _describe(lessons, trained, exported, *facts)
         if "false_per_window" in deploy:
             found = score_threshold(student, data, labels, teachers, float(deploy["false_per_window"]))
             student = replace(student, head={**student.head, "score_threshold": found})
         students.append(student)
-        if name == "detection":
-            for task in progress("detection: for frames that are higher than wide", DETECTORS[1:]):
+        if task == "detection" and deploy.get("tall", True):
+            for other in progress("detection: for frames that are higher than wide", DETECTORS[1:]):
                 tall = export_tall(network, exported, calibration, min_sqnr_db=least)
-                students.append(replace(student, task=task, exported=tall))
+                students.append(replace(student, task=other, exported=tall))
     commercial = all(source.terms.commercial for source in sources)
     allowed = "commercial use allowed" if commercial else "research only"
     return build_bundle(
         students,
-        name="edgeface-students",
+        name=name,
         version=edgeface.__version__,
         created_by="python -m quantization pack",
         licence=f"weights: {allowed}, see each model's card; code: Apache-2.0",

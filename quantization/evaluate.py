@@ -40,6 +40,7 @@ from edgeface.labels import CELEBAMASK19, confusion_matrix
 from . import agreement, beyond_points, graded
 from .datasets import celebamask, ferplus, lfpw
 from .graded import Graded, Metrics
+from .lines import BASE, Line
 from .metrics import average_precision
 from .panel import Panel
 from .progress import progress
@@ -219,11 +220,17 @@ class Grader:
 
 
 def graders(
-    model: Path, weights: Path, data: Path, labels: Path, precision: Collection[str], teachers: Path | None
+    model: Path,
+    weights: Path,
+    data: Path,
+    labels: Path,
+    precision: Collection[str],
+    teachers: Path | None,
+    line: Line = BASE,
 ) -> Iterable[tuple[str, tuple[str, ...], Grader]]:
     """A grader of each kind with the tasks it is for: int8, fp32, and "teacher" if ``teachers`` is given.
 
-    ``model``: a bundle; its students run as they are for int8, from ``weights`` for fp32.
+    ``model``: a bundle; its students run as they are for int8, from ``weights`` of ``line`` for fp32.
     """
     bundle = Bundle.load(model)
     students = [task for task in _TASKS if task in bundle.models]
@@ -235,8 +242,8 @@ def graders(
             from .build import load_networks
             from .reference import TorchBackend
 
-            backend = TorchBackend(load_networks(weights, students))
-            digests = {task: str(digest(weights / f"{task}.npz")) for task in students}
+            backend = TorchBackend(load_networks(weights, students, line))
+            digests = {task: str(digest(weights / f"{line.stem(task)}.npz")) for task in students}
         make = partial(FaceAnalyzer, bundle=bundle, backend=backend)
         eager = partial(make, (), min_score=DOUBTFUL)
         careful = partial(make, ("landmarks",)) if "landmarks" in students else None

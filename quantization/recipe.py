@@ -184,8 +184,9 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
     ):
         raise RecipeError("teacher is missing beside student.losses; write the recipe that trains it")
     stages = len(student.get("widths", ())) - 1
-    if recipe["task"] == "expression" and len(student.get("blocks", [1] * stages)) != stages:
-        raise RecipeError(f"student.blocks is {student['blocks']}; write {stages}, one less than the widths")
+    for key in ("blocks", "expand") if recipe["task"] == "expression" else ():
+        if len(student.get(key, [1] * stages)) != stages:
+            raise RecipeError(f"student.{key} is {student[key]}; write {stages}, one less than the widths")
     if recipe["task"] == "landmarks" and "encoder" not in student:
         _check_grid(student)
     _check_shards(recipe)

@@ -32,6 +32,7 @@ from edgeface.labels import FER8, IBUG68
 from .damaged import KINDS, Kind
 from .datasets import Sample, celebamask, ferplus, lfpw
 from .graded_rows import FIGURES, Row, detection_row, expression_row, landmarks_row, parsing_row
+from .lines import LINES
 from .progress import progress
 from .splits import parts
 from .synthetic import box_of
@@ -40,9 +41,8 @@ if TYPE_CHECKING:
     from .evaluate import Analyzer
     from .plots import Plot
 
-__all__ = ["JUDGED", "LOST", "RESULTS", "breaks_at", "known", "measure", "plot_of", "rows_of", "samples"]
+__all__ = ["JUDGED", "LOST", "breaks_at", "known", "measure", "plot_of", "rows_of", "samples"]
 
-RESULTS = Path(__file__).parent / "results" / "robustness.json"
 LOST = 0.2
 """Share of the clean figure that a student may lose before it counts as broken."""
 JUDGED: Mapping[str, tuple[str, str]] = {
@@ -113,12 +113,15 @@ def samples(task: str, data: Path, labels: Path) -> Iterator[Sample]:
 
 
 def known(task: str, sha256: str, results: Path | None = None) -> dict[str, Any] | None:
-    """What was measured of a task's int8 file with this digest; None where nothing was."""
-    results = results or RESULTS
-    if not results.exists():
-        return None
-    found: dict[str, Any] | None = json.loads(results.read_text()).get(task, {}).get("int8")
-    return found if found is not None and found["sha256"] == sha256 else None
+    """What was measured of a task's int8 file with this digest; None where nothing was.
+
+    ``results``: the file to look in; None: those of every line.
+    """
+    for path in [results] if results else [line.robustness for line in LINES.values()]:
+        found = json.loads(path.read_text()).get(task, {}).get("int8") if path.exists() else None
+        if found is not None and found["sha256"] == sha256:
+            return dict(found)
+    return None
 
 
 def breaks_at(task: str, found: Mapping[str, Any], name: str) -> float | None:

@@ -26,6 +26,9 @@ SHARE, _AMOUNT = Key("number", least=0, most=1), Key("number", least=0)
 _COUNT, _TEXT, _FLAG = Key("whole", least=1), Key("text"), Key("flag")
 _WIDTHS = Key("list", True, of=_COUNT)
 _FOUR, _FIVE = replace(_WIDTHS, count=4), replace(_WIDTHS, count=5)
+_EXPAND = Key(
+    "list", of=Key("whole", least=0, most=8)
+)  # of each stage: 0 plain, else how wide inverted blocks
 _HALVED = Key("whole", least=32, multiple=32)  # pixels that are halved five times, and doubled again
 _TEMPERATURE = Key("number", least=0.1)
 _MIX = (
@@ -91,6 +94,7 @@ _DETECTION = {
     "widths": _FIVE,
     "blocks": Key("list", True, of=_COUNT, count=3),
     "neck": _need(_COUNT),
+    "expand": replace(_EXPAND, count=3),
     "quality_floor": _need(SHARE),
     "scenes": Key("table", True, of=_SCENES),
     "album": _COUNT,
@@ -107,6 +111,7 @@ STUDENTS: Mapping[str, Mapping[str, Key]] = {
     "landmarks": {
         "widths": _FIVE,
         "grid": Key("whole", least=4, most=7),
+        "expand": replace(_EXPAND, count=3),
         **_LANDMARKS,
         "losses": Key("table", of={"kd": _AMOUNT, "visibility": _AMOUNT}),
     },
@@ -117,10 +122,16 @@ STUDENTS: Mapping[str, Mapping[str, Key]] = {
         **_LANDMARKS,
         "size": _need(_HALVED),
     },
-    "parsing": {"widths": _FIVE, **_PARSING, "losses": Key("table", of={"features": _AMOUNT})},
+    "parsing": {
+        "widths": _FIVE,
+        "expand": replace(_EXPAND, count=4),
+        **_PARSING,
+        "losses": Key("table", of={"features": _AMOUNT}),
+    },
     "parsing teacher": {"encoder": _need(_TEXT), **_PARSING},
     "expression": {
         "widths": _WIDTHS,
+        "expand": _EXPAND,
         **_EXPRESSION,
         "losses": Key(
             "table",
@@ -148,6 +159,7 @@ _DEPLOY = {
     "labels": _TEXT,
     "description": _need(_TEXT),
     "calibration": _need(_COUNT),
+    "tall": _FLAG,
     "percentile": Key("number", least=50, most=100),
     "false_per_window": _AMOUNT,
     "min_sqnr_db": Key("number"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from edgeface import Bundle
 
 from .damaged import KINDS
 from .datasets import Terms
+from .lines import LINES, Line
 from .robustness import breaks_at, known
 from .shrunk import SIZES
 from .tasks import RECIPES
@@ -76,20 +78,28 @@ _RATIOS = (
 )
 
 
-def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path, recipes: Path = RECIPES) -> str:
+def rewrite(
+    readme: str,
+    metrics: Path,
+    bundle: Path,
+    benchmark: Path,
+    recipes: Path = RECIPES,
+    nano: Line = LINES["nano"],
+) -> str:
     """The README with the text between ``<!-- table: NAME -->`` and ``<!-- /table -->`` made anew.
 
     ``metrics``: what `evaluate` wrote; beside it ``robustness.json`` by `robustness` and, in
     ``comparisons/``, what `compare` wrote. ``recipes``: the folder with the TASK.toml of every student, which
-    say what it learned from.
+    say what it learned from. ``nano``: the line that stands beside the bundle's. ``benchmark``: the result
+    against FaceMesh; beside it ``arm-instructions.json``.
 
     Raises:
         ValueError: A table has no place, or more than one.
     """
     figures = json.loads(metrics.read_text())
     tables = {
-        "accuracy": _accuracy(figures),
-        "size": _size(Bundle.load(bundle)),
+        "accuracy": _accuracy(figures, json.loads(nano.metrics.read_text())),
+        "size": _size(Bundle.load(bundle), Bundle.load(nano.bundle), _instructions(benchmark)),
         "latency": _latency(json.loads(benchmark.read_text())),
         "comparisons": _comparisons(metrics.with_name("comparisons")),
         "robustness": _robustness(metrics.with_name("robustness.json"), Bundle.load(bundle)),
@@ -103,14 +113,17 @@ def rewrite(readme: str, metrics: Path, bundle: Path, benchmark: Path, recipes: 
     return readme
 
 
-def _accuracy(figures: dict[str, dict[str, dict[str, float]]]) -> list[str]:
-    rows = ["| student | figure | int8 | fp32 | graded on |", "|---|---|---|---|---|"]
+def _accuracy(
+    figures: dict[str, dict[str, dict[str, float]]], nano: dict[str, dict[str, dict[str, float]]]
+) -> list[str]:
+    """A row per figure; a dash: the nano student was not asked."""
+    rows = ["| student | figure | int8 | fp32 | nano, int8 | graded on |", "|---|---|---|---|---|---|"]
     for task, key, title, percent in _FIGURES:
         if not all(key in figures[task][kind] for kind in ("int8", "fp32")):
             continue  # graded before there was such a figure
-        values = [figures[task][kind][key] for kind in ("int8", "fp32")]
-        shown = [f"{100 * v:.2f} %" if percent else f"{v:.3f}" for v in values]
-        rows.append(f"| {task} | {title} | {shown[0]} | {shown[1]} | {_graded_on(task, key, figures)} |")
+        values = [figures[task]["int8"][key], figures[task]["fp32"][key], nano[task]["int8"].get(key)]
+        shown = ["-" if v is None else f"{100 * v:.2f} %" if percent else f"{v:.3f}" for v in values]
+        rows.append(f"| {task} | {title} | {' | '.join(shown)} | {_graded_on(task, key, figures)} |")
     return rows
 
 
@@ -121,15 +134,33 @@ def _graded_on(task: str, key: str, figures: dict[str, dict[str, dict[str, float
     return f"{figures[task]['int8'][count]:,.0f} {what.format(_DATA[task])}"
 
 
-def _size(bundle: Bundle) -> list[str]:
-    sizes = {a.name: a.size for a in bundle.artifacts}
-    rows = ["| student | input | file |", "|---|---|---|"]
+def _size(base: Bundle, nano: Bundle, millions: Mapping[str, float]) -> list[str]:
+    """Files, and instructions of one run on a Cortex-A72 (Pi 4) in millions; a dash: not counted."""
+    rows = [
+        "| student | input | base | nano | base, A72 instructions | nano, A72 instructions |",
+        "|---|---|---|---|---|---|",
+    ]
     for task in _DATA:
-        specs = [bundle.models[name] for name in (task, f"{task}_tall") if name in bundle.models]
+        specs = [base.models[name] for name in (task, f"{task}_tall") if name in base.models]
         inputs = " and ".join(f"{spec.input.width} x {spec.input.height}" for spec in specs)
-        files = " + ".join(f"{sizes[spec.artifact] / 1e6:.2f}" for spec in specs)
-        rows.append(f"| {task} | {inputs} | {files} MB |")
-    return [*rows, f"| all, with their cards | | {sum(sizes.values()) / 1e6:.2f} MB |"]
+        counted = [millions.get(name) for name in (task, f"nano {task}")]
+        cells = [inputs, _files(base, task), _files(nano, task)]
+        cells += ["-" if count is None else f"{count:.1f} M" for count in counted]
+        rows.append(f"| {task} | {' | '.join(cells)} |")
+    whole = [f"{sum(a.size for a in bundle.artifacts) / 1e6:.2f} MB" for bundle in (base, nano)]
+    return [*rows, f"| all, with their cards | | {whole[0]} | {whole[1]} | | |"]
+
+
+def _files(bundle: Bundle, task: str) -> str:
+    sizes = {a.name: a.size for a in bundle.artifacts}
+    specs = [bundle.models[name] for name in (task, f"{task}_tall") if name in bundle.models]
+    return f"{' + '.join(f'{sizes[spec.artifact] / 1e6:.2f}' for spec in specs)} MB"
+
+
+def _instructions(benchmark: Path) -> dict[str, float]:
+    """Student -> millions, of what `benchmarks.arm_instructions` counted on a Cortex-A72."""
+    counted = json.loads(benchmark.with_name("arm-instructions.json").read_text())["instructions"]
+    return {name: stages["invoke"] / 1e6 for name, stages in counted["cortex-a72"]["students"].items()}
 
 
 def _latency(result: dict[str, Any]) -> list[str]:

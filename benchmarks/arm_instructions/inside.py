@@ -19,14 +19,15 @@ import numpy as np
 
 from edgeface import Bundle, FaceAnalyzer
 from edgeface.backends import litert, tflite_graph
+from edgeface.bundle import SIZES
 from edgeface.heads import DetectionHead, ExpressionHead, LandmarksHead, ParsingHead
 from edgeface.heads.base import ImageInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The four students of the table. The frame is wider than high, so `FaceAnalyzer` never opens the detector for
-# tall frames that a bundle may hold beside them.
+# The students of the table, of each size that is built in. The frame is wider than high, so `FaceAnalyzer`
+# never opens the detector for tall frames that a bundle may hold beside them.
 _HEADS = {
     "detection": DetectionHead,
     "landmarks": LandmarksHead,
@@ -72,9 +73,16 @@ def _student(head: Any, session: Any, storing: _Storing, where: tuple[Any, ...],
     return {stage: min(counts) for stage, counts in stages.items()}
 
 
-def _whole(frame: np.ndarray, tasks: tuple[str, ...], runs: int) -> int:
+def _named(what: str, size: str) -> str:
+    """As the table has it: the base ones were there first, and have their own name."""
+    return what if size == "base" else f"{size} {what}"
+
+
+def _whole(frame: np.ndarray, tasks: tuple[str, ...], runs: int, bundle: Bundle) -> int:
     # One face is asked for, as of MediaPipe: what else is taken for one would cost the heads a second run.
-    with FaceAnalyzer(tasks, max_faces=1, threads=1, backend="litert", strict=True) as analyzer:
+    with FaceAnalyzer(
+        tasks, max_faces=1, threads=1, bundle=bundle, backend="litert", strict=True
+    ) as analyzer:
         counts = []
         for _ in range(runs):
             begin = perf_counter_ns()
@@ -103,25 +111,30 @@ def _stranger(path: str, runs: int) -> dict[str, int]:
 
 def main() -> None:
     frame, runs = np.load(sys.argv[1]), int(sys.argv[2])
-    frames = {name: _whole(frame, tasks, runs) for name, tasks in _FRAMES.items()}
-    bundle = Bundle.builtin()
+    bundles = {size: Bundle.builtin(size) for size in SIZES}
+    frames = {
+        _named(name, size): _whole(frame, tasks, runs, bundle)
+        for size, bundle in bundles.items()
+        for name, tasks in _FRAMES.items()
+    }
     with FaceAnalyzer(tasks=(), max_faces=1, backend="litert") as analyzer:
         (face,) = analyzer.analyze(frame).faces
     storing = _Storing()
     students = {}
-    for task, head in _HEADS.items():
-        spec = bundle.model(task)
-        session = litert.create().open(spec, bundle.artifact(spec.artifact), 1)
-        if session.ran.delegate != "XNNPACK":
-            raise SystemExit(f"{task}: LiteRT runs it without XNNPACK")
-        where = (frame,) if task == "detection" else (frame, face.bbox, face.roll or 0.0)
-        students[task] = _student(head(spec), session, storing, where, runs)
+    for size, bundle in bundles.items():
+        for task, head in _HEADS.items():
+            spec = bundle.model(task)
+            session = litert.create().open(spec, bundle.artifact(spec.artifact), 1)
+            if session.ran.delegate != "XNNPACK":
+                raise SystemExit(f"{size} {task}: LiteRT runs it without XNNPACK")
+            where = (frame,) if task == "detection" else (frame, face.bbox, face.roll or 0.0)
+            students[_named(task, size)] = _student(head(spec), session, storing, where, runs)
     strangers = dict(argument.split("=", 1) for argument in sys.argv[3:])
     told = {
         "students": students,
         "frames": frames,
         "others": {name: _stranger(path, runs) for name, path in strangers.items()},
-        "bundle": bundle.digest,
+        "bundle": bundles["base"].digest,
         "python": platform.python_version(),
         "libraries": {
             name: metadata.version(name) for name in ("numpy", "opencv-python-headless", "ai-edge-litert")

@@ -40,8 +40,8 @@ def _bundle(callback: Callable[..., Any] | None) -> Callable[[Any], Any]:
         type=click.Path(path_type=Path),
         metavar="FILE",
         callback=callback,
-        help="Models other than the built-in ones: a bundle file, not a link to one, or `store` for what "
-        "`edgeface models install` put there.",
+        help="Models other than the built-in base ones: `nano`, built in too and several times as fast; a "
+        "bundle file, not a link to one; or `store` for what `edgeface models install` put there.",
     )
 
 

@@ -9,6 +9,7 @@ import click
 
 from ..card import CardError
 from ..datasets import DataSetError
+from ..lines import Line
 from ..provenance import write_bytes, write_json
 from ..recipe import TASKS, RecipeError
 from ..terms import TermsError
@@ -254,6 +255,7 @@ def parity(
     help="The bundle to write (default: the built-in one, of one RECIPE student.bundle in its run).",
 )
 @options.only_tasks
+@options.line
 @click.option(
     "--with", "formats", multiple=True, type=click.Choice(["onnx"]), help="Each student in this format, too."
 )
@@ -274,6 +276,7 @@ def pack(
     metrics: Path | None,
     out: Path | None,
     tasks: tuple[str, ...],
+    line: Line,
     formats: tuple[str, ...],
     owners: tuple[Path, ...],
 ) -> None:
@@ -286,7 +289,7 @@ def pack(
     from ..artifacts import student_bundle
     from ..convert import ExportError
 
-    found = options.students((*students, *tasks), weights, run)
+    found = options.students((*students, *tasks), weights, run, line)
     own = [one for one in found if one.run]
     if own and len(found) > 1:
         for given, option in ((out, "--out"), (metrics, "--metrics")):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..lines import Line
 from ..recipe import TASKS, RecipeError, is_teacher, load_recipe, sets_of
 from . import asked, options
 
@@ -40,6 +41,7 @@ __all__ = ["evaluate", "of_all", "robustness"]
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), multiple=True, default=("int8", "fp32"))
 @asked.teacher
 @asked.mirror
+@options.line
 @click.option("--published", is_flag=True, help="Grade YuNet and the face mesh too, under `teacher`.")
 @options.some_teachers
 @options.only_tasks
@@ -76,6 +78,7 @@ def evaluate(
     precision: tuple[str, ...],
     names: tuple[str, ...],
     mirror: bool,
+    line: Line,
     published: bool,
     teachers: Path,
     tasks: tuple[str, ...],
@@ -140,10 +143,9 @@ def evaluate(
     from ..evaluate import graders
 
     of_all(weights, run)
-    told = _Told(out or options.METRICS)
-    made = graders(
-        model or options.BUNDLE, weights or WEIGHTS, data, labels, precision, teachers if published else None
-    )
+    told = _Told(out or line.metrics)
+    asked_too = teachers if published else None
+    made = graders(model or line.bundle, weights or WEIGHTS, data, labels, precision, asked_too, line)
     for kind, graded_tasks, grader in made:
         for task in [t for t in tasks or TASKS if t in graded_tasks]:
             told.tell(task, kind, grader.measure(task))
@@ -152,14 +154,21 @@ def evaluate(
 @click.command()
 @options.data
 @options.labels
-@options.bundle
+@options.line
+@click.option("--bundle", type=options.FILE, help="Default: the line's.")
 @options.only_tasks
 @click.option("--plots", type=options.NEW_FOLDER, help="A PNG per task into this folder.")
 @options.file_out(
-    None, "The figures, merged into what is there (default: quantization/results/robustness.json)."
+    None, "The figures, merged into what is there (default: robustness.json of the line's results)."
 )
 def robustness(
-    data: Path, labels: Path, bundle: Path, tasks: tuple[str, ...], plots: Path | None, out: Path | None
+    data: Path,
+    labels: Path,
+    line: Line,
+    bundle: Path | None,
+    tasks: tuple[str, ...],
+    plots: Path | None,
+    out: Path | None,
 ) -> None:
     """Grade a bundle again on damaged validation photos, int8, and say where each student breaks.
 
@@ -171,19 +180,19 @@ def robustness(
 
     from ..evaluate import record
     from ..printed import printed_robustness
-    from ..robustness import RESULTS, measure, plot_of
+    from ..robustness import measure, plot_of
 
     if not data.is_dir():
         raise click.BadParameter(f"{data}: there is no such folder", param_hint="--data")
     try:
-        students = Bundle.load(bundle)
+        students = Bundle.load(bundle or line.bundle)
         digests = {artifact.name: artifact.sha256 for artifact in students.artifacts}
         for task in tasks or TASKS:
             asked_for = () if task == "detection" else (task,)
             sha256 = digests[students.model(task).artifact]
             with FaceAnalyzer(asked_for, bundle=students) as analyzer:
                 found = {"sha256": sha256} | measure(task, analyzer, data, labels)
-            record(out or RESULTS, task, "int8", found)
+            record(out or line.robustness, task, "int8", found)
             click.echo(printed_robustness(task, found))
             if plots is not None:
                 from ..plots import draw

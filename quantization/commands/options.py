@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..engines import ENGINES
+from ..lines import BASE, LINES, Line
 from ..recipe import TASKS, RecipeError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "folder_out",
     "interpreters",
     "labels",
+    "line",
     "metrics_of",
     "model",
     "only_tasks",
@@ -52,8 +54,7 @@ __all__ = [
 ]
 
 HERE = Path(__file__).parent.parent
-BUNDLE = HERE.parent / "edgeface" / "models" / "students.bundle"
-METRICS = HERE / "results" / "metrics.json"
+BUNDLE, METRICS = BASE.bundle, BASE.metrics
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -81,6 +82,14 @@ run = click.option(
 )
 only_tasks = click.option(
     "--task", "tasks", multiple=True, type=click.Choice(TASKS), help="Only these tasks (default: all)."
+)
+line = click.option(
+    "--line",
+    type=click.Choice(tuple(LINES)),
+    default=BASE.name,
+    callback=lambda _context, _option, name: LINES[name],
+    show_default=True,
+    help="Which of this package's students: base, or nano, which cost a fraction.",
 )
 bundle = click.option("--bundle", type=FILE, default=BUNDLE, help="Default: the built-in one.")
 # Two names: a bundle is what is graded today, and other model files may be.
@@ -138,32 +147,37 @@ def interpreters(tflite_runtime: Path | None, tflite_micro: Path | None) -> dict
     return {kind: python for kind, python in given.items() if python is not None}
 
 
-def student(name: str, weights: Path | None, run: Path | None) -> Trained:
+def student(name: str, weights: Path | None, run: Path | None, line: Line = BASE) -> Trained:
     """The student that an argument names: a task's of this package, or a recipe's."""
     from ..artifacts import Trained
 
     try:
-        return Trained.of(name, weights, run)
+        return Trained.of(name, weights, run, line)
     except RecipeError as error:
         raise click.ClickException(str(error)) from error
 
 
-def students(names: Sequence[str], weights: Path | None, run: Path | None) -> list[Trained]:
+def students(
+    names: Sequence[str], weights: Path | None, run: Path | None, line: Line = BASE
+) -> list[Trained]:
     """The same of several, by default of all tasks of this package."""
     if len(names) != 1 and (run or (weights and not weights.is_dir())):
         raise click.UsageError("--run, and --weights with a file, are of one student: name it alone")
-    return [student(name, weights, run) for name in names or TASKS]
+    return [student(name, weights, run, line) for name in names or TASKS]
 
 
 def bundle_of(student: Trained | None) -> Path:
     """Where the students of this package are, or that of a recipe."""
-    return BUNDLE if student is None or student.run is None else student.run / "student.bundle"
+    if student is None or student.run is None:
+        return (student.line if student else BASE).bundle
+    return student.run / "student.bundle"
 
 
 def metrics_of(student: Trained | None) -> Path:
     """Where their figures are."""
-    own = student is not None and student.run
-    return own / "results" / "metrics.json" if own else METRICS
+    if student is None or student.run is None:
+        return (student.line if student else BASE).metrics
+    return student.run / "results" / "metrics.json"
 
 
 class _DataSetName(click.ParamType):

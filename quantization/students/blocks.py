@@ -1,7 +1,9 @@
 """Building blocks that a CPU's dense int8 kernels and an Edge TPU run well.
 
 A dense 3x3 multiply-add costs a fifth to a twelfth of a depthwise one on cores with dot products, so the
-blocks are plain residual ones; ReLU only, batch norm folds away, upsampling is bilinear by two.
+blocks are plain residual ones; on cores without (Pi 3, 4, Zero 2) a third, where inverted ones pay at many
+channels (`benchmarks/results/README.md` has what was measured). ReLU only, batch norm folds away, upsampling
+is bilinear by two.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ConvBnRelu", "Residual", "say_always", "stage", "upsample2"]
+__all__ = ["ConvBnRelu", "Inverted", "Residual", "residual", "say_always", "stage", "upsample2"]
 
 _ALL_BUT_NOTHING = 1e-3
 
@@ -43,9 +45,37 @@ class Residual(nn.Module):
         return torch.relu(x + self.norm(self.second(self.first(x))))
 
 
-def stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
-    """Halves the resolution, then ``blocks`` residual blocks."""
-    return nn.Sequential(ConvBnRelu(inputs, outputs, stride=2), *(Residual(outputs) for _ in range(blocks)))
+class Inverted(nn.Module):
+    """Widened, filtered channel by channel, made narrow (Sandler et al., "MobileNetV2", 2018)."""
+
+    def __init__(self, inputs: int, outputs: int, expand: int, stride: int = 1) -> None:
+        """``expand``: how many times as wide in the middle. A shortcut where the shape stays."""
+        super().__init__()
+        wide = expand * inputs
+        self.widen = ConvBnRelu(inputs, wide, kernel=1)
+        self.filter = nn.Sequential(
+            nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide), nn.ReLU()
+        )
+        self.narrow = nn.Conv2d(wide, outputs, 1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.short = stride == 1 and inputs == outputs
+        if self.short:
+            nn.init.zeros_(self.norm.weight)  # a block with a shortcut starts as the identity
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.narrow(self.filter(self.widen(x))))
+        return x + y if self.short else y
+
+
+def residual(channels: int, expand: int = 0) -> nn.Module:
+    """A block with a shortcut: plain, or inverted where ``expand`` says how wide."""
+    return Inverted(channels, channels, expand) if expand else Residual(channels)
+
+
+def stage(inputs: int, outputs: int, blocks: int, expand: int = 0) -> nn.Sequential:
+    """Halves the resolution, then ``blocks`` blocks: plain, or inverted where ``expand`` says how wide."""
+    first = Inverted(inputs, outputs, expand, 2) if expand else ConvBnRelu(inputs, outputs, stride=2)
+    return nn.Sequential(first, *(residual(outputs, expand) for _ in range(blocks)))
 
 
 def upsample2(x: Tensor) -> Tensor:

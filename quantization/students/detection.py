@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -41,17 +42,28 @@ class DetectionNet(nn.Module):
     outputs = tuple(f"{kind}_{s}" for s in STRIDES for kind in ("score", "box", "kps"))
 
     def __init__(
-        self, widths: Sequence[int] = (8, 16, 32, 64, 96), blocks: Sequence[int] = (1, 2, 1), neck: int = 32
+        self,
+        widths: Sequence[int] = (8, 16, 32, 64, 96),
+        blocks: Sequence[int] = (1, 2, 1),
+        neck: int = 32,
+        expand: Sequence[int] = (0, 0, 0),
     ):
+        """``expand`` of each stage: 0 of plain blocks, else how wide inverted ones are."""
         super().__init__()
         stem, second, *levels = widths
         self.stem = nn.Sequential(ConvBnRelu(3, stem, stride=2), ConvBnRelu(stem, second, stride=2))
         self.stages = nn.ModuleList(
-            stage(before, after, count)
-            for before, after, count in zip([second, *levels], levels, blocks, strict=False)
+            stage(before, after, count, wide)
+            for before, after, count, wide in zip([second, *levels], levels, blocks, expand, strict=False)
         )
         self.lateral = nn.ModuleList(ConvBnRelu(width, neck, kernel=1) for width in levels)
         self.heads = nn.ModuleList(_LevelHead(neck, s) for s in STRIDES)
+
+    @classmethod
+    def of(cls, student: Mapping[str, Any]) -> DetectionNet:
+        """The untrained network of a recipe's ``student``."""
+        shape = (student["blocks"], int(student["neck"]), student.get("expand", (0, 0, 0)))
+        return cls(student["widths"], *shape)
 
     def fix_points(self, offsets: Sequence[float]) -> None:
         """Makes the five points, ``offsets`` [10] in units of two strides, the same in every cell."""

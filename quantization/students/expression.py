@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .blocks import ConvBnRelu, Residual, stage
+from .blocks import ConvBnRelu, residual, stage
 
 __all__ = ["ExpressionNet"]
 
@@ -23,16 +24,26 @@ class ExpressionNet(nn.Module):
         widths: Sequence[int] = (16, 48, 96, 160),
         classes: int = 8,
         blocks: Sequence[int] | None = None,
+        expand: Sequence[int] | None = None,
     ) -> None:
-        """``blocks`` are the residual ones of each stage after the first convolution; None: one each."""
+        """``blocks`` are the residual ones of each stage after the first convolution; None: one each.
+
+        ``expand`` of each of these stages: 0 of plain blocks, else how wide inverted ones are; None: 0.
+        """
         super().__init__()
         first, *rest = widths
+        blocks, expand = blocks or [1] * len(rest), expand or [0] * len(rest)
         layers: list[nn.Module] = [ConvBnRelu(1, first)]
-        for before, after, count in zip(widths, rest, blocks or [1] * len(rest), strict=False):
-            layers.append(stage(before, after, count))
-        self.backbone = nn.Sequential(*layers, Residual(widths[-1]))
+        for before, after, count, wide in zip(widths, rest, blocks, expand, strict=False):
+            layers.append(stage(before, after, count, wide))
+        self.backbone = nn.Sequential(*layers, residual(widths[-1], expand[-1]))
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Conv2d(widths[-1], classes, 1)
+
+    @classmethod
+    def of(cls, student: Mapping[str, Any]) -> ExpressionNet:
+        """The untrained network of a recipe's ``student``."""
+        return cls(student["widths"], blocks=student.get("blocks"), expand=student.get("expand"))
 
     def deployed(self) -> nn.Module:
         """The same net over RGB: a camera's picture is grey by ITU-R BT.601 inside the first convolution.

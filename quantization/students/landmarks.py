@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from .blocks import ConvBnRelu, Residual, stage
+from .blocks import ConvBnRelu, residual, stage
 
 __all__ = ["FacePoints", "LandmarkNet"]
 
@@ -40,20 +41,35 @@ class LandmarkNet(FacePoints):
     two_sided = ("presence",)
     """Logits of which calibration crops show one side alone: they are faces, and presence never says no."""
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 128), code: int = 256, grid: int = 4) -> None:
-        """``grid`` of the map that is read: 4, halved once more, or 7, where it is only made narrower."""
+    def __init__(
+        self,
+        widths: Sequence[int] = (16, 32, 64, 96, 128),
+        code: int = 256,
+        grid: int = 4,
+        expand: Sequence[int] = (0, 0, 0),
+    ) -> None:
+        """``grid`` of the map that is read: 4, halved once more, or 7, where it is only made narrower.
+
+        ``expand`` of each stage: 0 of plain blocks, else how wide inverted ones are.
+        """
         super().__init__()
         stem, second, third, fourth, fifth = widths
         self.backbone = nn.Sequential(
             ConvBnRelu(3, stem, stride=2),  # 56
-            stage(stem, second, 1),  # 28
-            stage(second, third, 2),  # 14
-            stage(third, fourth, 2),  # 7
-            Residual(fourth),
+            stage(stem, second, 1, expand[0]),  # 28
+            stage(second, third, 2, expand[1]),  # 14
+            stage(third, fourth, 2, expand[2]),  # 7
+            residual(fourth, expand[2]),
             ConvBnRelu(fourth, fifth, stride=2) if grid == 4 else ConvBnRelu(fourth, fifth, kernel=1),
         )
         self.code = ConvBnRelu(fifth, code, kernel=grid, padding=0)
         self.end_in_points(code)
+
+    @classmethod
+    def of(cls, student: Mapping[str, Any]) -> LandmarkNet:
+        """The untrained network of a recipe's ``student``."""
+        shape = (int(student["code"]), int(student.get("grid", 4)), student.get("expand", (0, 0, 0)))
+        return cls(student["widths"], *shape)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.answers(self.code(self.backbone(x)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,15 +26,17 @@ class ParsingNet(nn.Module):
         widths: Sequence[int] = (16, 32, 48, 64, 96),
         decoder: Sequence[int] = (64, 48, 32, 16),
         classes: int = 19,
+        expand: Sequence[int] = (0, 0, 0, 0),
     ) -> None:
+        """``expand`` of each stage of the encoder: 0 of plain blocks, else how wide inverted ones are."""
         super().__init__()
         w2, w4, w8, w16, w32 = widths
         d16, d8, d4, d2 = decoder
         self.down2 = ConvBnRelu(3, w2, stride=2)
-        self.down4 = stage(w2, w4, 1)
-        self.down8 = stage(w4, w8, 1)
-        self.down16 = stage(w8, w16, 1)
-        self.down32 = stage(w16, w32, 2)
+        self.down4 = stage(w2, w4, 1, expand[0])
+        self.down8 = stage(w4, w8, 1, expand[1])
+        self.down16 = stage(w8, w16, 1, expand[2])
+        self.down32 = stage(w16, w32, 2, expand[3])
         self.side16, self.side8 = ConvBnRelu(w16, d16, 1), ConvBnRelu(w8, d8, 1)
         self.side4, self.side2 = ConvBnRelu(w4, d4, 1), ConvBnRelu(w2, d2, 1)
         self.top = ConvBnRelu(w32, d16, 1)
@@ -43,6 +46,11 @@ class ParsingNet(nn.Module):
         self.mix2 = ConvBnRelu(d2, d2)
         self.dropout = nn.Dropout2d(0.05)
         self.head = nn.Conv2d(d2, classes, 1)
+
+    @classmethod
+    def of(cls, student: Mapping[str, Any], classes: int) -> ParsingNet:
+        """The untrained network of a recipe's ``student``."""
+        return cls(student["widths"], student["decoder"], classes, student.get("expand", (0, 0, 0, 0)))
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """The decoder's features at strides 16, 8, 4 and 2, of as many channels as ``decoder`` says."""

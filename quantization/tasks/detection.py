@@ -92,7 +92,7 @@ class DetectionTask:
 
     def network(self) -> nn.Module:
         kind = _Follower if self._copied else DetectionNet
-        network = kind(self._recipe["widths"], self._recipe["blocks"], int(self._recipe["neck"]))
+        network = kind.of(self._recipe)
         if not self._scenes.pointed:
             network.fix_points([value for point in _UPRIGHT for value in point])
         return network
@@ -268,8 +268,10 @@ class DetectionTask:
 class _Follower(DetectionNet):
     """The student; while it trains, three more outputs are its features as YuNet would have them."""
 
-    def __init__(self, widths: Sequence[int], blocks: Sequence[int], neck: int) -> None:
-        super().__init__(widths, blocks, neck)
+    def __init__(
+        self, widths: Sequence[int], blocks: Sequence[int], neck: int, expand: Sequence[int]
+    ) -> None:
+        super().__init__(widths, blocks, neck, expand)
         self.lessons = nn.ModuleList(nn.Conv2d(neck, YuNetFeatures.channels, 1) for _ in STRIDES)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -77,7 +77,7 @@ class ExpressionTask:
         return probability / probability.sum()
 
     def network(self) -> nn.Module:
-        return ExpressionNet(self._recipe["widths"], blocks=self._recipe.get("blocks"))
+        return ExpressionNet.of(self._recipe)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         index = torch.from_numpy(rng.choice(len(self._images), size, p=self._probability))

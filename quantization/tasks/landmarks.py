@@ -173,9 +173,7 @@ class LandmarkTask:
         return np.mean(apart, axis=0).astype(np.float32)
 
     def network(self) -> nn.Module:
-        recipe = self._recipe
-        network = LandmarkNet(recipe["widths"], int(recipe["code"]), int(recipe.get("grid", 4)))
-        return self._untaught(network)
+        return self._untaught(LandmarkNet.of(self._recipe))
 
     def _untaught(self, network: LandmarkNet | LandmarkTeacher) -> nn.Module:
         """The network; where no face says what is hidden, its visibility is the same for every face."""

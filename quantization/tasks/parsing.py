@@ -102,12 +102,11 @@ class ParsingTask:
         return draw_weights(self._pixels(samples), self._rare, float(self._recipe.get("rare", 0.0)))
 
     def network(self) -> nn.Module:
-        widths, decoder = self._recipe["widths"], self._recipe["decoder"]
         if not self._recipe.get("losses", {}).get("features"):
-            return ParsingNet(widths, decoder, len(self._scheme))
+            return ParsingNet.of(self._recipe, len(self._scheme))
         if len(self._teachers) != 1:
             raise RecipeError("student.losses.features is of one teacher's features; name one under teacher")
-        return _Follower(widths, decoder, *self._teachers)
+        return _Follower(self._recipe, *self._teachers)
 
     def _matrix(
         self, box: NDArray[np.float32], jitter: tuple[float, float, float, float], size: int | None = None
@@ -232,9 +231,9 @@ class _Follower(ParsingNet):
     The loss's projections are parameters of their own, after the student's, which begins as it would alone.
     """
 
-    def __init__(self, widths: Sequence[int], decoder: Sequence[int], teacher: ParsingTeacher) -> None:
-        super().__init__(widths, decoder)
-        self.lessons = DeepFeatureLoss(decoder[:3], teacher.channels[:3])
+    def __init__(self, student: Mapping[str, Any], teacher: ParsingTeacher) -> None:
+        super().__init__(student["widths"], student["decoder"], expand=student.get("expand", (0, 0, 0, 0)))
+        self.lessons = DeepFeatureLoss(student["decoder"][:3], teacher.channels[:3])
         self._teacher = (
             teacher,
         )  # in a tuple it is no part of this network: nothing of it is saved or learns

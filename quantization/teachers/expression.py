@@ -33,9 +33,7 @@ def load_teacher(recipe: Mapping[str, Any], weights: Path) -> nn.Module:
     Raises:
         ValueError: the weights are of another network than the recipe's.
     """
-    student = recipe["student"]
-    network = ExpressionNet(student["widths"], blocks=student.get("blocks"))
-    return load_weights(network, weights).to(memory_format=torch.channels_last)
+    return load_weights(ExpressionNet.of(recipe["student"]), weights).to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch import nn
 
 from edgeface import BBox, Bundle, FaceAnalyzer, read_image
 from edgeface.edgetpu_compiler import ON_CPU
-from quantization.build import _fitted, _network, build, load_networks, score_threshold
+from quantization.build import _fitted, build, load_networks, network_of, score_threshold
 from quantization.convert import ExportError
 from quantization.datasets import lfpw
 from quantization.evaluate import face_free
@@ -70,7 +70,7 @@ def built(miniature, tmp_path_factory):
             text = re.sub(a, b, text)
         (root / f"{task}.toml").write_text(text)
         recipes.append(root / f"{task}.toml")
-        save_weights(lively(_network(load_recipe(recipes[-1]))), root / f"{task}.npz")
+        save_weights(lively(network_of(load_recipe(recipes[-1]))), root / f"{task}.npz")
     figures = {"expression": {"int8": {"accuracy": 0.81234, "ece": 0.02}, "fp32": {"accuracy": 0.82}}}
     (root / "metrics.json").write_text(json.dumps(figures))
     bright = {"subgroups": {"brightness": {"dark": {"count": 12, "accuracy": 0.75}}}}
@@ -177,7 +177,7 @@ def test_the_float_network_and_its_int8_file_say_the_same(built, repository):
     bundle, root = built
     networks = {}
     for task in bundle.tasks:
-        network = _network(load_recipe(root / f"{task}.toml"))
+        network = network_of(load_recipe(root / f"{task}.toml"))
         with np.load(root / f"{task}.npz") as arrays:
             network.load_state_dict(
                 {k: torch.from_numpy(arrays[k].astype(np.float32)) for k in arrays.files}, strict=False
@@ -210,7 +210,7 @@ def test_the_float_network_and_its_int8_file_say_the_same(built, repository):
 def test_weights_become_networks_as_they_are_deployed(tmp_path):
     for task in TASKS:
         torch.manual_seed(1)
-        save_weights(_network(load_recipe(RECIPES / f"{task}.toml")), tmp_path / f"{task}.npz")
+        save_weights(network_of(load_recipe(RECIPES / f"{task}.toml")), tmp_path / f"{task}.npz")
     networks = load_networks(tmp_path, TASKS)
     assert set(networks) == set(TASKS)
     for network in networks.values():

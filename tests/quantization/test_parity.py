@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from edgeface.bundle import Bundle
-from quantization import artifacts, build
+from quantization import build, lines
 from quantization.__main__ import main
 from quantization.convert import ExportError
 from quantization.heldout import held_out_frames
@@ -236,7 +236,7 @@ def packed(miniature, tmp_path_factory):
     recipe = root / "expression.toml"
     recipe.write_text(re.sub(r"(\[deploy\]\n)", r"\1min_sqnr_db = 3.0\n", text))
     torch.manual_seed(7)
-    network = build._network(load_recipe(recipe))
+    network = build.network_of(load_recipe(recipe))
     for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.8, 1.2)
         nn.init.uniform_(norm.bias, -0.1, 0.3)
@@ -273,7 +273,7 @@ def test_held_out_frames_are_the_runtimes_crops_of_validation_photos(packed, min
 @pytest.fixture
 def ask(packed, miniature, monkeypatch):
     """Runs ``parity expression`` on the miniature with the given metrics and weights."""
-    monkeypatch.setattr(artifacts, "RECIPES", packed)
+    monkeypatch.setattr(lines, "RECIPES", packed)
 
     def run(figures, weights=packed):
         (packed / "metrics.json").write_text(json.dumps({"expression": figures}))
@@ -320,7 +320,7 @@ def test_parity_names_the_gate_that_fails(ask, packed, tmp_path):
 
 
 def test_convert_writes_every_file_of_a_student(packed, miniature, monkeypatch, tmp_path):
-    monkeypatch.setattr(artifacts, "RECIPES", packed)
+    monkeypatch.setattr(lines, "RECIPES", packed)
     arguments = [
         "--data",
         miniature.data,

@@ -13,9 +13,9 @@ from edgeface import BBox, Expression, Face, FrameResult
 from quantization import robustness
 from quantization.__main__ import main
 from quantization.card import Facts, write_card
-from quantization.commands import options
 from quantization.damaged import KINDS
 from quantization.datasets import ferplus
+from quantization.lines import LINES, Line
 from quantization.plots import draw
 from quantization.printed import printed_robustness
 from quantization.robustness import breaks_at, known, measure, plot_of, rows_of, samples
@@ -156,7 +156,7 @@ def test_who_knows_nothing_has_nothing_to_lose(found):
 def test_the_card_tells_it_of_the_very_file_alone(found, tmp_path, monkeypatch):
     results = tmp_path / "robustness.json"
     results.write_text(json.dumps({"expression": {"int8": found | {"sha256": "ef" * 32}}}))
-    monkeypatch.setattr(robustness, "RESULTS", results)
+    monkeypatch.setattr(robustness, "LINES", {"base": Line("base", tmp_path, tmp_path / "none.bundle")})
     saw = seen(RECIPES / "expression.toml")
 
     def card(artifact):
@@ -172,11 +172,12 @@ def test_the_card_tells_it_of_the_very_file_alone(found, tmp_path, monkeypatch):
     assert "was not graded: `python -m quantization robustness` does it" in card("ab" * 32)
 
 
-def test_clean_pictures_give_the_figures_that_evaluate_gives():
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_clean_pictures_give_the_figures_that_evaluate_gives(line):
     """Two ways to one figure: of a file that both were shown."""
-    figures = json.loads(options.METRICS.read_text())
-    curves = json.loads(options.METRICS.with_name("curves.json").read_text())
-    for task, kinds in json.loads(robustness.RESULTS.read_text()).items():
+    figures = json.loads(line.metrics.read_text())
+    curves = json.loads(line.metrics.with_name("curves.json").read_text())
+    for task, kinds in json.loads(line.robustness.read_text()).items():
         if kinds["int8"]["sha256"] == curves[task]["int8"]["sha256"]:
             clean = kinds["int8"]["clean"]
             assert clean == pytest.approx({key: figures[task]["int8"][key] for key in clean}, abs=1e-9)

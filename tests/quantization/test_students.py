@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from quantization.build import _network
+from quantization.build import network_of
 from quantization.students.blocks import Residual, upsample2
 from quantization.students.detection import STRIDES, DetectionNet
 from quantization.students.expression import ExpressionNet
@@ -31,7 +31,7 @@ OUTPUTS = {
 
 def network(task):
     torch.manual_seed(1)
-    return _network(load_recipe(RECIPES / f"{task}.toml"))
+    return network_of(load_recipe(RECIPES / f"{task}.toml"))
 
 
 @pytest.mark.parametrize("task", TASKS)
