@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import flips, tracking
 from benchmarks.arm_instructions import counts
+from benchmarks.candidates import result as candidates
 from benchmarks.live import result as live
 from benchmarks.peers import result as peers
 from edgeface.benchmark.tables import device_line, number
@@ -41,6 +42,7 @@ SCHEMAS: dict[str, Path] = {
     "edgeface.benchmark.live/1": _HERE / "live.schema.json",
     "edgeface.benchmark.tracking/1": _HERE / "tracking.schema.json",
     "edgeface.benchmark.flips/1": _HERE / "flips.schema.json",
+    "edgeface.benchmark.candidates/1": _HERE / "candidates.schema.json",
     "edgeface.benchmark.roofline/1": _HERE / "roofline.schema.json",
     "edgeface.benchmark.arm-instructions/1": _HERE / "instructions.schema.json",
     "edgeface.benchmark.x86-instructions/1": _HERE / "instructions.schema.json",
@@ -154,6 +156,7 @@ TABLES: dict[str, Callable[[Iterable[dict[str, Any]]], str]] = {
     "live": _newest("edgeface.benchmark.live/1", live.table),
     "tracking": _newest("edgeface.benchmark.tracking/1", tracking.table),
     "flips": _newest("edgeface.benchmark.flips/1", flips.table),
+    "candidates": _newest("edgeface.benchmark.candidates/1", candidates.table),
     "roofline": students,
     "x86-instructions": _newest("edgeface.benchmark.x86-instructions/1", counts.table),
 }

@@ -20,8 +20,17 @@ pytestmark = pytest.mark.data
 def grader(shared_data: Path, teachers: Path, tmp_path_factory: pytest.TempPathFactory) -> Grader:
     labels = tmp_path_factory.mktemp("labels")
     label_faces(shared_data, teachers, labels / "lfpw_faces.npz", ["validation"])
-    bundle = Bundle.builtin()
-    return Grader(shared_data, labels, lambda tasks: FaceAnalyzer(tasks, bundle=bundle))
+    return _grader(shared_data, labels, "base")
+
+
+@pytest.fixture(scope="module")
+def nano(grader: Grader) -> Grader:
+    return _grader(grader.data, grader.labels, "nano")
+
+
+def _grader(data: Path, labels: Path, size: str) -> Grader:
+    bundle = Bundle.builtin(size)
+    return Grader(data, labels, lambda tasks: FaceAnalyzer(tasks, bundle=bundle), beyond=size == "base")
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +75,24 @@ def test_faces_found_do_not_get_fewer(detection: Metrics) -> None:
     """What was reached, until the floor is."""
     assert detection["faces"] == 144
     assert detection["recall_50"] >= 0.958
+
+
+class TestNano:
+    """The nano students, on the same photos: within 12 % of the base ones' floors."""
+
+    def test_landmarks(self, nano: Grader) -> None:
+        found = nano.grade("landmarks")
+        assert found["photos"] == 105
+        assert found["missed"] <= 2
+        assert found["nme"] <= 1.12 * 0.038
+
+    def test_parsing(self, nano: Grader) -> None:
+        assert nano.grade("parsing")["mean_f1"] >= 0.88 * 0.72
+
+    def test_expression(self, nano: Grader) -> None:
+        assert nano.grade("expression")["accuracy"] >= 0.88 * 0.83
+
+    def test_detection(self, nano: Grader) -> None:
+        found = nano.grade("detection")
+        assert found["recall_50"] >= 0.88 * 0.98
+        assert found["false_positives_per_image"] <= 1.12 * 0.05

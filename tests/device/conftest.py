@@ -13,7 +13,7 @@ import pytest
 from edgeface import FaceAnalyzer, read_image
 from firmware.emulation import guest, roots
 from firmware.emulation.errors import EmulationError
-from tests.golden.make import GOLDENS, PHOTO, Recorder, load
+from tests.golden.make import BUNDLES, GOLDENS, PHOTO, Recorder, load
 
 
 class Tape(Recorder):
@@ -58,7 +58,7 @@ def wheel(cache: Path, repository: Path, tmp_path_factory: pytest.TempPathFactor
 def tensors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What this machine feeds the networks for the photo: `BUNDLE TASK` -> int8 [runs, 1, H, W, 3]."""
     kept = {}
-    for name in ("students", "tiny"):
+    for name in BUNDLES:
         tape = Tape()
         with FaceAnalyzer(bundle=load(name), backend=tape) as analyzer:
             analyzer.analyze(read_image(PHOTO))

@@ -20,6 +20,7 @@ from benchmarks.errors import BenchmarkError
 from edgeface import Bundle, read_image
 from tests.bundles import opened, seal
 
+_TASKS = ("detection", "landmarks", "parsing", "expression")
 _STAGES = {"crop": 200_000, "pre-processing": 20_000, "invoke": 24_000_000, "decode": 150_000}
 
 
@@ -88,12 +89,19 @@ def test_the_committed_counts_are_whole() -> None:
     assert committed["unit"] == "executed instructions"
     assert list(committed["instructions"]) == ["cortex-a53", "cortex-a72", "cortex-a76", "max"]
     for parts in committed["instructions"].values():
-        assert set(parts["students"]) == {"detection", "landmarks", "parsing", "expression"}
+        assert list(parts["students"]) == [*_TASKS, *(f"nano {task}" for task in _TASKS)]
         assert all(set(stages) == set(_STAGES) for stages in parts["students"].values())
-        together = sum(sum(stages.values()) for stages in parts["students"].values())
-        # The analyzer's own work comes on top; what is counted alone is counted warm.
-        assert together < parts["frames"]["all four students"] < 1.1 * together
+        for size in ("", "nano "):
+            together = sum(sum(parts["students"][f"{size}{task}"].values()) for task in _TASKS)
+            # The analyzer's own work comes on top; what is counted alone is counted warm.
+            assert together < parts["frames"][f"{size}all four students"] < 1.1 * together
     assert all(count > 0 for count in counts.cells(committed).values())
+
+
+@pytest.mark.parametrize("task", _TASKS)
+def test_a_nano_student_costs_at_most_two_fifths_of_the_base_one_on_a_pi_4(task: str) -> None:
+    students = json.loads(BASELINE.read_text())["instructions"]["cortex-a72"]["students"]
+    assert students[f"nano {task}"]["invoke"] <= 0.4 * students[task]["invoke"]
 
 
 def test_the_page_shows_the_committed_counts() -> None:
@@ -126,7 +134,7 @@ def test_too_few_runs_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "7 or more" in capsys.readouterr().err
 
 
-def test_what_runs_on_the_board_counts_the_four_students_whatever_else_the_bundle_holds(
+def test_what_runs_on_the_board_counts_the_students_whatever_else_the_bundle_holds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], astronaut_path: Path
 ) -> None:
     """The job itself, here, where its clock counts nanoseconds."""
@@ -140,13 +148,13 @@ def test_what_runs_on_the_board_counts_the_four_students_whatever_else_the_bundl
     }
     bundle = Bundle.from_bytes(seal(header, body))
     assert "detection_tall" in bundle.models
-    monkeypatch.setattr(Bundle, "builtin", staticmethod(lambda: bundle))
+    monkeypatch.setattr(Bundle, "builtin", staticmethod(lambda size="base": bundle))
     monkeypatch.setattr(inside.ImageInput, "_stored", inside.ImageInput._stored)  # put back afterwards
     frame = tmp_path / "frame.npy"
     np.save(frame, frames.webcam_frame(read_image(astronaut_path).rgb))
     monkeypatch.setattr(sys, "argv", ["inside.py", str(frame), "1"])
     inside.main()
     told = json.loads(capsys.readouterr().out)
-    assert set(told["students"]) == {"detection", "landmarks", "parsing", "expression"}
+    assert list(told["students"]) == [*_TASKS, *(f"nano {task}" for task in _TASKS)]
     assert all(set(stages) == set(_STAGES) for stages in told["students"].values())
     assert all(count > 0 for count in told["frames"].values())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgeface.bundle import Bundle, BundleLimits, encode_bundle
+from edgeface.bundle import SIZES, Bundle, BundleLimits, encode_bundle
 from edgeface.errors import ArgumentError, BundleError
 from tests.bundles import START, TINY, opened, seal
 
@@ -32,6 +33,29 @@ def test_a_bundle_gives_its_models_artifacts_and_cards(tiny: bytes) -> None:
         content = bundle.artifact(artifact.name)
         assert len(content) == artifact.size
         assert hashlib.sha256(content).hexdigest() == artifact.sha256
+
+
+def test_two_sizes_are_built_in() -> None:
+    base, nano = (Bundle.builtin(size) for size in SIZES)
+    assert base.digest == Bundle.builtin().digest == Bundle.load("base").digest
+    assert nano.digest == Bundle.load("nano").digest == Bundle.load(Path("nano")).digest
+    assert set(nano.tasks) >= {"detection", "expression", "landmarks", "parsing"}
+    sizes = [sum(artifact.size for artifact in bundle.artifacts) for bundle in (base, nano)]
+    assert sizes[1] < sizes[0] / 6
+    assert sum(sizes) < 6_000_000
+
+
+def test_a_file_that_is_called_as_a_size_is_written_with_its_folder(
+    tiny: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nano").write_bytes(tiny)
+    monkeypatch.chdir(tmp_path)
+    assert Bundle.load("./nano").digest == Bundle.load(TINY).digest != Bundle.load("nano").digest
+
+
+def test_another_size_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ArgumentError, match="'huge'; choose from base, nano"):
+        Bundle.builtin("huge")
 
 
 def test_the_digest_is_that_of_the_header(tiny: bytes) -> None:

@@ -2,7 +2,7 @@
 
     python tests/golden/make.py            # from the checkout; rewrites tests/golden/goldens.json
 
-For each bundle (the built-in one and the tests' tiny one) it notes the SHA-256 of every model's raw int8
+For each bundle (the two built-in ones and the tests' tiny one) it notes the SHA-256 of every model's raw int8
 input and outputs, and the decoded faces. The digests hold on x86-64. Another version of OpenCV (decoding of
 the JPEG, resampling of crops) or of LiteRT and its XNNPACK kernels (rounding of int8 sums) may change them
 without being wrong, and so may another processor family; the decoded faces then stay within the tolerances of
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["BUNDLES", "GOLDENS", "PHOTO", "describe", "golden", "load", "versions"]
 
 GOLDENS = Path(__file__).with_name("goldens.json")
-BUNDLES = ("students", "tiny")
+BUNDLES = ("students", "nano", "tiny")
 PHOTO = _ROOT / "examples" / "astronaut.jpg"
 
 
@@ -78,7 +78,9 @@ def _digest(array: NDArray[Any]) -> str:
 
 def load(name: str) -> Bundle:
     """One of the bundles that have goldens."""
-    return Bundle.builtin() if name == "students" else Bundle.load(_ROOT / "tests/fixtures/tiny.bundle")
+    if name == "tiny":
+        return Bundle.load(_ROOT / "tests/fixtures/tiny.bundle")
+    return Bundle.builtin("base" if name == "students" else name)
 
 
 def versions() -> dict[str, str]:

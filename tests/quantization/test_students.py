@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from quantization.build import network_of
-from quantization.students.blocks import Residual, upsample2
+from quantization.lines import BASE, LINES
+from quantization.students.blocks import Inverted, residual, stage, upsample2
 from quantization.students.detection import STRIDES, DetectionNet
 from quantization.students.expression import ExpressionNet
 from quantization.students.parsing import ParsingNet
@@ -29,14 +30,18 @@ OUTPUTS = {
 }
 
 
-def network(task):
+def network(task, line=BASE):
     torch.manual_seed(1)
-    return network_of(load_recipe(RECIPES / f"{task}.toml"))
+    return network_of(load_recipe(line.recipe(task)))
 
 
+of_every_line = pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+
+
+@of_every_line
 @pytest.mark.parametrize("task", TASKS)
-def test_the_network_of_a_recipe_has_the_promised_form(task):
-    net = network(task).eval()
+def test_the_network_of_a_recipe_has_the_promised_form(task, line):
+    net = network(task, line).eval()
     with torch.no_grad():
         outputs = net(torch.zeros(1, *INPUTS[task]))
     assert [tuple(o.shape[1:]) for o in outputs] == OUTPUTS[task]
@@ -44,20 +49,47 @@ def test_the_network_of_a_recipe_has_the_promised_form(task):
     assert all(torch.isfinite(o).all() for o in outputs)
 
 
+@of_every_line
 @pytest.mark.parametrize("task", TASKS)
-def test_only_what_an_edge_tpu_runs_is_in_a_network(task):
-    leaves = [m for m in network(task).modules() if not list(m.children())]
+def test_only_what_an_edge_tpu_runs_is_in_a_network(task, line):
+    leaves = [m for m in network(task, line).modules() if not list(m.children())]
     assert {type(m) for m in leaves} <= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Dropout2d}
-    assert all(m.groups == 1 for m in leaves if isinstance(m, nn.Conv2d))
+    # Channel by channel or all with all: an Edge TPU knows no groups between.
+    assert all(m.groups in (1, m.in_channels) for m in leaves if isinstance(m, nn.Conv2d))
 
 
 def test_all_weights_fit_into_five_megabytes_of_int8():
     assert sum(p.numel() for t in TASKS for p in network(t).parameters()) < 4_500_000
 
 
-def test_a_residual_block_starts_as_the_identity():
+def test_those_of_the_nano_line_are_less_than_a_sixth():
+    base, nano = (
+        sum(p.numel() for t in TASKS for p in network(t, line).parameters()) for line in LINES.values()
+    )
+    assert nano < base / 6
+
+
+@pytest.mark.parametrize("expand", [0, 3])
+def test_a_residual_block_starts_as_the_identity(expand):
     x = torch.rand(2, 5, 8, 8)
-    assert torch.equal(Residual(5).eval()(x), x)
+    assert torch.equal(residual(5, expand).eval()(x), x)
+
+
+def test_an_inverted_stage_halves_the_resolution_and_filters_channel_by_channel():
+    made = stage(4, 6, 2, expand=3).eval()
+    assert made(torch.rand(1, 4, 8, 8)).shape == (1, 6, 4, 4)
+    filters = [m for m in made.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert [(m.groups, m.stride) for m in filters] == [(12, (2, 2)), (18, (1, 1)), (18, (1, 1))]
+
+
+def test_what_an_inverted_block_has_learned_is_added_where_the_shape_stays():
+    torch.manual_seed(3)
+    block = Inverted(4, 4, 3)
+    nn.init.ones_(block.norm.weight)
+    x = torch.rand(2, 4, 8, 8)
+    added = block.norm(block.narrow(block.filter(block.widen(x))))
+    assert torch.allclose(block(x), x + added)
+    assert not Inverted(4, 4, 3, stride=2).short
 
 
 def test_upsampling_is_bilinear_with_half_pixel_centres():
