@@ -33,7 +33,7 @@ from . import graded
 from .datasets import lfpw
 from .label import load_labels
 from .metrics import inter_ocular, nme
-from .shrunk import SIZES, shrunk
+from .shrunk import shrunk
 
 if TYPE_CHECKING:
     from .evaluate import Analyzer
@@ -45,6 +45,7 @@ FIGURES = {"landmarks": "teacher_distance", "detection": "teacher_found"}
 
 _NAME = re.compile(r"(\d{1,3})_([01])_")
 _FOLDER = "unlabelled/utkface"
+_SMALL = 24  # pixels of the larger side of a box, as the detector is asked about people
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +104,5 @@ def _distance(analyzer: Analyzer, person: Person) -> float:
 
 
 def _found(analyzer: Analyzer, person: Person) -> float:
-    frame, there = shrunk(person.rgb, person.box, SIZES[0])
+    frame, there = shrunk(person.rgb, person.box, _SMALL)
     return float(any(f.bbox.iou(there) >= 0.5 for f in analyzer.analyze(frame).faces))

@@ -50,6 +50,8 @@ HEADLINES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "landmarks": (
         ("nme", "NME by the outer eye corners", "%"),
         ("nme_pupil", "NME by the pupils", "%"),
+        ("nme_eyes", "of the eyes' points, by the outer eye corners", "%"),
+        ("nme_lips", "of the lips' points, by the outer eye corners", "%"),
         ("fr10", "faces with NME above 10 %", "%"),
         ("auc10", "area under the error curve up to 10 %", "%"),
         ("missed", "faces missed by the detector", "n"),

@@ -10,7 +10,7 @@
 - detection: recall of the faces on which both teachers agree (YuNet >= 0.6, UltraFace >= 0.5, IoU >= 0.5)
   and of all of YuNet's; COCO's AP of the former, all others that YuNet suspects (>= 0.3) ignored; false
   positives on pictures without a face; by brightness; and recall by size: each face on which both agree and
-  that is large enough, shrunk to 24, 32, 40 and 60 pixels (`quantization.shrunk`), IoU >= 0.5.
+  that is large enough, shrunk to 20, 24, 32, 40 and 60 pixels (`quantization.shrunk`), IoU >= 0.5.
 
 Besides, landmarks and detection are held against their teacher by age and sex (`quantization.agreement`).
 

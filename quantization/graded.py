@@ -35,6 +35,7 @@ Metrics = dict[str, float]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.bool_]
 _YAW = {"0_15": (0, 15), "15_30": (15, 30), "30_45": (30, 45), "45_90": (45, 91)}
+_REGIONS = {"eyes": slice(36, 48), "lips": slice(48, 68)}  # of iBUG's 68 points
 _BRIGHTNESS = {"dark": (0, 85), "medium": (85, 170), "bright": (170, 256)}
 
 _AGE = {"0_9": (0, 10), "10_19": (10, 20), "20_39": (20, 40), "40_59": (40, 60), "60_up": (60, 200)}
@@ -97,6 +98,9 @@ def landmarks(
         "ced": {"threshold": _plain(threshold), "share": _plain(share)},
         "nme_per_part": dict(zip(per_part, _plain(np.array(list(per_part.values()))), strict=True)),
     }
+    for region, where in _REGIONS.items():
+        errors_there = [metrics.nme(f[where], t[where], metrics.inter_ocular(t)) for f, t in pairs]
+        figures[f"nme_{region}"] = _mean(errors_there)
     groups = {"yaw": _bins(np.abs(yaw), _YAW, seen), "brightness": _bins(light, _BRIGHTNESS, seen)}
     return _with_subgroups(Graded(figures, curves), "nme", groups, lambda rows: _mean(everyone[rows]))
 

@@ -15,7 +15,7 @@ from edgeface import BBox
 
 __all__ = ["SIZES", "shrunk"]
 
-SIZES = (24, 32, 40, 60)
+SIZES = (20, 24, 32, 40, 60)
 """Pixels of the larger side of the box; the first is the smallest face that the detector is for."""
 
 _WIDTH, _HEIGHT = 640, 480

@@ -32,6 +32,8 @@ _FIGURES = (
     ("detection", "recall_50_confirmed", "faces of two teachers found, and confirmed by landmarks", True),
     ("detection", "false_positives_confirmed", "false faces per face-free picture, confirmed too", False),
     ("landmarks", "nme", "NME by the outer eye corners", True),
+    ("landmarks", "nme_eyes", "NME of the eyes' points", True),
+    ("landmarks", "nme_lips", "NME of the lips' points", True),
     ("landmarks", "missed", "faces missed by the detector", False),
     ("landmarks", "fr10", "faces with NME above 10 %", True),
     ("landmarks", "visibility_auc_covered", "covered points told from open ones, area under ROC", True),
@@ -64,6 +66,7 @@ _PIECES = {
     ),
     "pose_error": ("rendered heads", "heads_posed"),
 }
+_BESIDE = {"nme", "nme_eyes", "nme_lips"}  # figures that say the teacher's, too
 _RATIOS = (
     ("detect_and_landmarks", "detection + landmarks, time per frame", "FaceMesh, static mode"),
     (
@@ -121,7 +124,10 @@ def _accuracy(
     for task, key, title, percent in _FIGURES:
         if not all(key in figures[task][kind] for kind in ("int8", "fp32")):
             continue  # graded before there was such a figure
-        values = [figures[task]["int8"][key], figures[task]["fp32"][key], nano[task]["int8"].get(key)]
+        values = [figures[task][kind][key] for kind in ("int8", "fp32")] + [nano[task]["int8"].get(key)]
+        teacher = figures[task].get("teacher", {}).get(key) if key in _BESIDE else None
+        if teacher is not None:
+            title += f" (the mesh that taught it: {100 * teacher:.2f} %)"
         shown = ["-" if v is None else f"{100 * v:.2f} %" if percent else f"{v:.3f}" for v in values]
         rows.append(f"| {task} | {title} | {' | '.join(shown)} | {_graded_on(task, key, figures)} |")
     return rows

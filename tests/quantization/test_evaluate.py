@@ -100,6 +100,7 @@ def test_landmarks_off_by_a_share_of_the_eyes_distance(grader, oracle, lfpw_face
         oracle.knows(rgb, shifted(face, share * eyes))
     found = grader.grade("landmarks")
     assert found["nme"] == pytest.approx(0.12, abs=1e-4)
+    assert found["nme_eyes"] == found["nme_lips"] == pytest.approx(0.12, abs=1e-4)
     assert found["fr10"] == 0.5
     assert found["auc10"] == pytest.approx(0.6 / 2, abs=1e-3)
 
