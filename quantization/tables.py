@@ -126,10 +126,9 @@ def _accuracy(
             continue  # graded before there was such a figure
         values = [figures[task][kind][key] for kind in ("int8", "fp32")] + [nano[task]["int8"].get(key)]
         teacher = figures[task].get("teacher", {}).get(key) if key in _BESIDE else None
-        if teacher is not None:
-            title += f" (the mesh that taught it: {100 * teacher:.2f} %)"
+        taught = "" if teacher is None else f" (the mesh that taught it: {100 * teacher:.2f} %)"
         shown = ["-" if v is None else f"{100 * v:.2f} %" if percent else f"{v:.3f}" for v in values]
-        rows.append(f"| {task} | {title} | {' | '.join(shown)} | {_graded_on(task, key, figures)} |")
+        rows.append(f"| {task} | {title}{taught} | {' | '.join(shown)} | {_graded_on(task, key, figures)} |")
     return rows
 
 
