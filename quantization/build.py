@@ -19,28 +19,24 @@ from numpy.typing import NDArray
 from torch import nn
 
 import edgeface
-from edgeface import BBox, Bundle
 from edgeface.heads import DETECTORS
 from edgeface.labels import parsing_scheme
 
 from .card import HEADLINES, OWN_CARD, Facts, write_card
 from .convert import ExportError
-from .datasets import lfpw
 from .lines import BASE, Line
 from .onnx_export import export_onnx
 from .pack import Exported, Student, build_bundle, export_student, export_tall
 from .progress import progress
 from .provenance import digest
 from .recipe import shards_of
-from .splits import parts
 from .tasks import StudentTask, load_recipe, load_task
 from .tasks.seen import Seen, seen, stages
 from .terms import WeightsTerms, check_claim
+from .thresholds import presence_floor, score_threshold
 from .training import load_weights
 
-__all__ = ["Source", "build", "deployed", "load_networks", "load_trained", "network_of", "score_threshold"]
-
-_LEAST_SCORE = 0.2  # a threshold below would be no detector's
+__all__ = ["Source", "build", "deployed", "load_networks", "load_trained", "network_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +145,9 @@ def build(
         if "false_per_window" in deploy:
             found = score_threshold(student, data, labels, teachers, float(deploy["false_per_window"]))
             student = replace(student, head={**student.head, "score_threshold": found})
+        if "faces_lost" in deploy:
+            found = presence_floor(student, data, labels, float(deploy["faces_lost"]))
+            student = replace(student, head={**student.head, "min_presence": found})
         students.append(student)
         if task == "detection" and deploy.get("tall", True):
             for other in progress("detection: for frames that are higher than wide", DETECTORS[1:]):
@@ -190,50 +189,6 @@ def _export(
         )
         exported = replace(exported, variants={"onnx": onnx})
     return exported
-
-
-def score_threshold(student: Student, data: Path, labels: Path, teachers: Path | None, rate: float) -> float:
-    """The lowest threshold, in hundredths, with which a detector sees few faces where there are none.
-
-    ``rate``: how many per picture. Of the pieces of the training photos that show no face, as the runtime
-    would see them. The teacher looked at whole photos; a piece is enlarged, so it is asked about the piece
-    once more: what it suspects there is no false face, as in an album.
-
-    Raises:
-        ExportError: even at 0.95 it sees more; or the teacher is not there.
-    """
-    from .album import DETECTORS, DOUBTFUL, SAME
-    from .evaluate import face_free
-    from .teachers.yunet import YuNet
-
-    if teachers is None or not (teachers / DETECTORS[0]).exists():
-        raise ExportError(f"deploy.false_per_window: {DETECTORS[0]} is not in {teachers}; give --teachers")
-    wide = YuNet(teachers / DETECTORS[0])
-
-    one = build_bundle([student], name="threshold", version="0", created_by="pack", licence="none")
-    with np.load(labels / "lfpw_faces.npz") as faces:
-        names, boxes = faces["names"], faces["boxes"]
-    scores, windows = [], 0
-    with edgeface.FaceAnalyzer((), bundle=Bundle.from_bytes(one), min_score=_LEAST_SCORE) as analyzer:
-        for name in progress("detection: score threshold", parts("lfpw", "train")):
-            if not (mine := names == name).any():
-                continue
-            for piece in face_free(lfpw.load_photo(data / "landmarks/lfpw/trainset", name), boxes[mine]):
-                windows += 1
-                seen_faces = [face.bbox for face in analyzer.analyze(piece).faces]
-                if not seen_faces:
-                    continue
-                suspected = [BBox(*map(float, box)) for box in wide.detect(piece, DOUBTFUL).boxes]
-                scores += [
-                    box.score for box in seen_faces if all(box.iou(other) < SAME for other in suspected)
-                ]
-    for hundredths in range(round(100 * _LEAST_SCORE), 96):
-        if np.count_nonzero(np.array(scores) >= hundredths / 100) <= rate * windows:
-            return hundredths / 100
-    raise ExportError(
-        f"the detector sees more than {rate:g} faces per picture without one, even at a threshold of 0.95: "
-        "train it longer, or raise deploy.false_per_window"
-    )
 
 
 def _figures(path: Path) -> dict[str, Any]:

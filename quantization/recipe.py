@@ -229,6 +229,7 @@ def _check_shards(recipe: Mapping[str, Any]) -> None:
         "student.also_validation": student.get("also_validation"),
         "student.scenes.turned": student.get("scenes", {}).get("turned"),
         "deploy.false_per_window": recipe["deploy"].get("false_per_window"),
+        "deploy.faces_lost": recipe["deploy"].get("faces_lost"),
     }
     for name, value in built_in.items():
         if value:

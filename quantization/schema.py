@@ -162,6 +162,7 @@ _DEPLOY = {
     "tall": _FLAG,
     "percentile": Key("number", least=50, most=100),
     "false_per_window": _AMOUNT,
+    "faces_lost": SHARE,
     "min_sqnr_db": Key("number"),
     "precision": Key("text", allowed=("int8",)),
     "crop": Key("table", of=_CROP),

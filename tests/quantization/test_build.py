@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -14,16 +13,13 @@ from torch import nn
 
 from edgeface import BBox, Bundle, FaceAnalyzer, read_image
 from edgeface.edgetpu_compiler import ON_CPU
-from quantization.build import _fitted, build, load_networks, network_of, score_threshold
+from quantization.build import _fitted, build, load_networks, network_of
 from quantization.convert import ExportError
-from quantization.datasets import lfpw
-from quantization.evaluate import face_free
 from quantization.pack import student_of
 from quantization.reference import TorchBackend
 from quantization.splits import read_split
 from quantization.tasks import RECIPES, TASKS, load_recipe
 from quantization.tasks.seen import seen, stages
-from quantization.teachers.yunet import Detections
 from quantization.terms import TermsError
 from quantization.training import save_weights
 
@@ -217,53 +213,6 @@ def test_weights_become_networks_as_they_are_deployed(tmp_path):
         assert not network.training
         first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
         assert first.weight.shape[1] == 3  # the expression net, too, takes colours now
-
-
-def test_the_threshold_of_a_detector_is_where_it_sees_few_faces_that_are_none(
-    tmp_path, repository, monkeypatch
-):
-    detector = student_of(Bundle.load(repository / "edgeface/models/students.bundle"), "detection")
-    photos = tmp_path / "landmarks/lfpw/trainset"
-    photos.mkdir(parents=True)
-    # A face that no label tells of is, to this rule, a false one.
-    (photos / "face.jpg").write_bytes((repository / "examples/astronaut.jpg").read_bytes())
-    np.savez(tmp_path / "lfpw_faces.npz", names=["face.jpg"], boxes=np.array([[0, 0, 1, 1]], np.float32))
-    monkeypatch.setattr("quantization.build.parts", lambda *_: ["face.jpg"])
-    with FaceAnalyzer(()) as analyzer:
-        (face,) = analyzer.analyze(read_image(repository / "examples/astronaut.jpg")).faces
-    suspected: list[BBox] = []
-
-    class Teacher:
-        def __init__(self, path):
-            assert path.exists()
-
-        def detect(self, rgb, threshold):
-            boxes = np.array([[*dataclasses.astuple(box)[:4]] for box in suspected], np.float32).reshape(
-                -1, 4
-            )
-            return Detections(
-                boxes, np.full(len(boxes), threshold, np.float32), np.zeros((len(boxes), 5, 2), np.float32)
-            )
-
-    def found(rate):
-        return score_threshold(detector, tmp_path, tmp_path, tmp_path, rate)
-
-    monkeypatch.setattr("quantization.teachers.yunet.YuNet", Teacher)
-    with pytest.raises(ExportError, match="give --teachers"):
-        found(0.0)
-    (tmp_path / "yunet_n_640_640.onnx").touch()
-    assert found(50.0) == 0.2
-    assert found(0.0) == pytest.approx(face.bbox.score, abs=0.1)
-    monkeypatch.setattr("quantization.build._LEAST_SCORE", 0.95)
-    with pytest.raises(ExportError, match="even at a threshold of"):
-        found(-1.0)
-    monkeypatch.setattr("quantization.build._LEAST_SCORE", 0.5)
-    # What the teacher suspects, asked about the piece itself, is none of the false ones.
-    pieces = face_free(lfpw.load_photo(photos, "face.jpg"), np.array([[0, 0, 1, 1]], np.float32))
-    with FaceAnalyzer(()) as analyzer:
-        suspected += [face.bbox for piece in pieces for face in analyzer.analyze(piece).faces]
-    assert suspected
-    assert found(0.0) == 0.5
 
 
 def test_a_figure_that_nothing_could_be_measured_on_is_left_out(built, miniature):
