@@ -98,9 +98,9 @@ def _network(recipe: dict[str, Any]) -> nn.Module:
 
         return ExpressionNet(student["widths"])
     if task == "landmarks":
-        from .students.landmarks import LandmarkNet
+        from .students.landmarks import landmark_net
 
-        return LandmarkNet(student["widths"], int(student["code"]), int(student.get("grid", 4)))
+        return landmark_net(student)
     if task == "parsing":
         from .students.parsing import ParsingNet
 

@@ -48,7 +48,7 @@ __all__ = [
 RECIPES = Path(__file__).parent / "recipes"
 
 # Keys of student.losses that need no teacher trained here.
-_ASKS_NOBODY = {"mirror", "temperature", "visibility", "yunet"}
+_ASKS_NOBODY = {"blendshapes", "mirror", "temperature", "visibility", "yunet"}
 
 
 def load_recipe(path: Path) -> dict[str, Any]:

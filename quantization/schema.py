@@ -108,7 +108,8 @@ STUDENTS: Mapping[str, Mapping[str, Key]] = {
         "widths": _FIVE,
         "grid": Key("whole", least=4, most=7),
         **_LANDMARKS,
-        "losses": Key("table", of={"kd": _AMOUNT, "visibility": _AMOUNT}),
+        "blendshapes": _FLAG,
+        "losses": Key("table", of={"kd": _AMOUNT, "visibility": _AMOUNT, "blendshapes": _AMOUNT}),
     },
     "landmarks teacher": {
         "encoder": _need(_TEXT),

@@ -134,7 +134,8 @@ def _begin(
         if checkpoint.exists():
             return dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
         if schedule.start:
-            start = load_weights(network, run.parent / schedule.start / "weights.npz").state_dict()
+            fresh = getattr(type(network), "begun_later", ())
+            start = _load(network, run.parent / schedule.start / "weights.npz", fresh).state_dict()
             return {"network": start, "average": start}
         return {}
 
@@ -166,11 +167,20 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
-    """Loads what :func:`save_weights` wrote; the network is returned in evaluation mode."""
+    """Loads what :func:`save_weights` wrote; the network is returned in evaluation mode.
+
+    Raises:
+        ValueError: the weights are of another network.
+    """
+    return _load(network, path, ())
+
+
+def _load(network: nn.Module, path: Path, lacking: tuple[str, ...]) -> nn.Module:
+    """The same, where the weights may lack the parts whose names begin with one of ``lacking``."""
     with np.load(path) as arrays:
         state = {k: torch.from_numpy(arrays[k].astype(np.float32)) for k in arrays.files}
     missing, unexpected = network.load_state_dict(state, strict=False)
-    if unexpected or [k for k in missing if "num_batches" not in k and not k.startswith(LESSONS)]:
+    if unexpected or [k for k in missing if "num_batches" not in k and not k.startswith((LESSONS, *lacking))]:
         raise ValueError(
             f"{path}: the weights are of another network; missing {missing}, unexpected {unexpected}"
         )
