@@ -293,19 +293,24 @@ def _forget_after(step: int, log: Path) -> None:
 
 
 def _groups(network: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
-    """Weights decay, biases and norms do not; a pretrained encoder learns at its share of the rate."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """Weights decay, biases and norms do not; some parts learn at their own share of the rate.
+
+    A pretrained encoder's is the schedule's, those that a network's class names are in its ``rates``.
+    """
+    rates = {"encoder.": schedule.encoder_rate, **getattr(type(network), "rates", {})}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        groups.setdefault((name.startswith("encoder."), parameter.ndim > 1), []).append(parameter)
+        share = next((rate for part, rate in rates.items() if name.startswith(part)), 1.0)
+        groups.setdefault((share, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
             "weight_decay": schedule.weight_decay if decays else 0.0,
-            "share": schedule.encoder_rate if encoder else 1.0,
+            "share": share,
         }
-        for (encoder, decays), parameters in groups.items()
+        for (share, decays), parameters in groups.items()
     ]
 
 

@@ -4,7 +4,7 @@
 ``shapes``        the smoothed shapes that the tolerant teacher learns
 ``distillation``  soft-label and decoupled distillation, deep features
 ``parsing``       cross-entropy and per-class Dice; weights for rare classes and the images that show them
-``movement``      squared error of blendshapes in units of their scatter
+``movement``      cross-entropy of blendshapes, each in units of its variance
 ``detection``     quality focal loss, overlap of boxes
 ``means``         weighted means, and tasks whose labels some samples lack
 

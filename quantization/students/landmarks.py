@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -72,6 +72,10 @@ class MovementNet(LandmarkNet):
     outputs = (*LandmarkNet.outputs, "blendshapes")
     begun_later = ("blendshapes.",)
     """Parts that the weights of a course to start from may lack: they begin as they were drawn."""
+    rates: ClassVar[Mapping[str, float]] = {"blendshapes.": 10.0}
+    """How many times the rate of the others parts learn: the code is small (its standard deviation 0.08), and
+    these logits span fifteen. After 4,000 steps over a code that stays as it is, at a rate of 0.0016: mean
+    correlation on tuning photos 0.60 at the same rate, 0.69 at ten times that."""
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64, 96, 128), code: int = 256, grid: int = 4) -> None:
         super().__init__(widths, code, grid)

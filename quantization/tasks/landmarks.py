@@ -33,8 +33,8 @@ from ..losses import ShapeModel, kd_loss, movement_loss, wing
 from ..metrics import correlations
 from ..mistaken import load_mistaken
 from ..recipe import RecipeError
-from ..students.blocks import say_always
-from ..students.landmarks import COEFFICIENTS, LandmarkNet, landmark_net
+from ..students.blocks import say_always, say_first
+from ..students.landmarks import COEFFICIENTS, LandmarkNet, MovementNet, landmark_net
 from ..teachers.face3d import Face3D
 from ..teachers.landmarks import LandmarkTeacher, ask, load_pair
 from .faces import Face, piece, prepare, rendered
@@ -46,7 +46,7 @@ Array = NDArray[np.float32]
 _FLIP = list(IBUG68.flip)
 _TURNED_TO = 32.0  # degrees, of a crop that is turned, where student.turned_to does not say
 _TOLD = 0.3  # weight of the visibility where student.losses does not say
-_MOVED = 1.0  # weight of the blendshapes where student.losses does not say
+_MOVED = 3.0  # weight of the blendshapes where student.losses does not say
 _COVER = (0.06, 0.26)  # radius of what is pasted before a face, in sides of the crop
 _CALIBRATION = 3  # seed
 _VISIBLE = 2.0  # logit of a visibility that nothing taught: every point is said to be seen
@@ -84,7 +84,7 @@ class LandmarkTask:
         self._kd = float(recipe.get("losses", {}).get("kd", 0.0))
         self._visibility = float(recipe.get("losses", {}).get("visibility", _TOLD))
         asked = recipe.get("asked") or {}
-        self._scatter = torch.from_numpy(self._scattered()) if self._movement else torch.ones(COEFFICIENTS)
+        self._usual = self._usual_movement() if self._movement else ()
         self._pair = load_pair(asked, recipe["crop"]) if self._kd and asked else None
 
     def _load(self, data: Path, labels: Path, face3d: Face3D) -> NDArray[np.float64]:
@@ -156,8 +156,8 @@ class LandmarkTask:
             self._humans = pointed[:: 1 + len(pointed) // _OFFSET_OF]
         return np.stack([self._canonical(face.points, face.box) for face in pointed])
 
-    def _scattered(self) -> Array:
-        """The standard deviation of each coefficient over the faces as they are drawn, float32 [43].
+    def _usual_movement(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each coefficient over the faces as they are drawn, float32 [43].
 
         Raises:
             RecipeError: Of no face that trains is known how it moves.
@@ -172,7 +172,8 @@ class LandmarkTask:
         weights = np.repeat(self._weights[rows], 2)
         both = values.reshape(-1, COEFFICIENTS).astype(np.float64)
         mean = np.average(both, axis=0, weights=weights)
-        return np.sqrt(np.average((both - mean) ** 2, axis=0, weights=weights)).astype(np.float32)
+        scatter = np.sqrt(np.average((both - mean) ** 2, axis=0, weights=weights))
+        return torch.from_numpy(mean).float(), torch.from_numpy(scatter).float()
 
     def _soften(self, shapes: Array, explained: float) -> None:
         """Puts the training faces' points where the modes that explain so much of ``shapes`` see them."""
@@ -206,7 +207,10 @@ class LandmarkTask:
         return np.mean(apart, axis=0).astype(np.float32)
 
     def network(self) -> nn.Module:
-        return self._untaught(landmark_net(self._recipe))
+        network = landmark_net(self._recipe)
+        if isinstance(network, MovementNet):
+            say_first(network.blendshapes, torch.logit(self._usual[0], 1e-4).tolist())
+        return self._untaught(network)
 
     def _untaught(self, network: LandmarkNet | LandmarkTeacher) -> nn.Module:
         """The network; where no face says what is hidden, its visibility is the same for every face."""
@@ -399,7 +403,7 @@ class LandmarkTask:
         total = 20 * shape + self._visibility * visibility + 0.3 * presence
         terms |= {"shape": shape.item(), "visibility": visibility.item(), "presence": presence.item()}
         if self._movement:
-            moved = movement_loss(movement[0], batch["movement"], self._scatter, batch["moved"])
+            moved = movement_loss(movement[0], batch["movement"], *self._usual, batch["moved"])
             total = total + self._movement * moved
             terms["blendshapes"] = moved.item()
         return total, terms
