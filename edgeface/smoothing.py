@@ -62,10 +62,10 @@ class PointSmoother:
         self._velocity: NDArray[np.float64] = np.zeros((0, 2))
 
     def smooth(self, points: NDArray[np.float32], size: float, time_ns: int) -> NDArray[np.float32]:
-        """Return float32 [N, 2]: the points of this moment, smoothed with those before.
+        """Return float32 [N, D]: the points of this moment, smoothed with those before.
 
         Args:
-            points: float32 [N, 2], pixels; N stays the same.
+            points: float32 [N, D], pixels; N stays the same. Blendshapes are [N, 1], of a face of size 1.
             size: size of the face in pixels, above 0.
             time_ns: when they were seen. Not later than the last call: the last answer is given again,
                 because no time has passed in which anything could have moved.
