@@ -56,6 +56,14 @@ class Answers:
         """Of whose movement the teacher says anything, bool [N]."""
         return self.presence >= _LEAST_PRESENCE
 
+    def views(self) -> Array:
+        """Both answers about the live coefficients, float32 [N, 2, 43]: the picture's and its mirror's.
+
+        The mirror's are turned back; of a coefficient whose partner is dead it tells nothing, NaN.
+        """
+        back = np.where(LIVE[_FLIP], self.mirror[:, _FLIP], np.nan)
+        return np.stack([self.seen[:, LIVE], back[:, LIVE]], axis=1).astype(np.float32)
+
     def labels(self) -> Array:
         """What a student learns of the live coefficients, float32 [N, 2, 43]: the picture's, its mirror's.
 
