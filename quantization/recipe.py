@@ -188,6 +188,8 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
         raise RecipeError(f"student.blocks is {student['blocks']}; write {stages}, one less than the widths")
     if recipe["task"] == "landmarks" and "encoder" not in student:
         _check_grid(student)
+    if student.get("losses", {}).get("blendshapes") and not student.get("blendshapes"):
+        raise RecipeError("student.losses.blendshapes: there are none; write student.blendshapes = true, too")
     _check_shards(recipe)
     read = sets_of(recipe)
     if "sets" in data and set(data["sets"]) != set(read):
@@ -225,6 +227,7 @@ def _check_shards(recipe: Mapping[str, Any]) -> None:
         "student.taught": student.get("taught"),
         "student.album": student.get("album"),
         "student.share": student.get("share"),
+        "student.blendshapes": student.get("blendshapes"),
         "student.also_validation": student.get("also_validation"),
         "student.scenes.turned": student.get("scenes", {}).get("turned"),
         "deploy.false_per_window": recipe["deploy"].get("false_per_window"),

@@ -160,14 +160,11 @@ class LandmarkTask:
         """Mean and standard deviation of each coefficient over the faces as they are drawn, float32 [43].
 
         Raises:
-            RecipeError: Of no face that trains is known how it moves.
+            RecipeError: The teacher knows of no face that trains how it moves.
         """
         rows = [i for i, face in enumerate(self._train) if face.movement is not None]
         if not rows:
-            raise RecipeError(
-                "student.blendshapes: no face that trains has any; they come from the built-in data sets: "
-                "write data.share below 1, or leave it out"
-            )
+            raise RecipeError("student.blendshapes: no face that trains has any; leave it out")
         values = np.stack([self._train[i].movement for i in rows])  # type: ignore[misc]  # none is None
         weights = np.repeat(self._weights[rows], 2)
         both = values.reshape(-1, COEFFICIENTS).astype(np.float64)
@@ -208,7 +205,7 @@ class LandmarkTask:
 
     def network(self) -> nn.Module:
         network = landmark_net(self._recipe)
-        if isinstance(network, MovementNet):
+        if isinstance(network, MovementNet) and self._usual:
             say_first(network.blendshapes, torch.logit(self._usual[0], 1e-4).tolist())
         return self._untaught(network)
 
