@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -336,7 +337,18 @@ class Expression(_Result):
         return {"label": self.label, "score": scores[self.label], "scores": scores}
 
 
-_COEFFICIENTS = frozenset(BLENDSHAPES52.names)
+@lru_cache(maxsize=8)  # a model's are the same in every frame
+def _coefficients(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names as they are.
+
+    Raises:
+        ArgumentError: One is unknown or given twice.
+    """
+    strange = sorted({str(name) for name in names if name not in BLENDSHAPES52.names})
+    if strange or len(set(names)) < len(names):
+        wrong = f"unknown are {', '.join(strange)}" if strange else "a name is given twice"
+        raise ArgumentError(f"Blendshapes.names: {wrong}; use each name of BLENDSHAPES52 once at most")
+    return names
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -356,13 +368,9 @@ class Blendshapes(_Result):
     scores: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        names = tuple(self.names)
-        if len(set(names)) < len(names) or not _COEFFICIENTS.issuperset(names):
-            strange = sorted({str(name) for name in names if name not in _COEFFICIENTS})
-            wrong = f"unknown are {', '.join(strange)}" if strange else "a name is given twice"
-            raise ArgumentError(f"Blendshapes.names: {wrong}; use each name of BLENDSHAPES52 once at most")
+        names = _coefficients(tuple(self.names))
         scores = _frozen(self.scores, np.float32, (len(names),), "Blendshapes.scores")
-        if not ((scores >= 0) & (scores <= 1)).all():
+        if len(names) and not (scores.min() >= 0 and scores.max() <= 1):  # NaN is neither
             raise ArgumentError("Blendshapes.scores must be between 0 and 1")
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "scores", scores)
