@@ -5,6 +5,9 @@ wing loss on faces whose points a person or the renderer placed, and on the othe
 answers for the mesh's points; ``visibility`` is the weight of what is hidden. ``student.rendered`` heads of
 the 3D model make up ``rendered_share`` of the faces. A teacher's recipe has an ``encoder``; one with
 ``softened`` learns the shapes as a few modes see them.
+``student.blendshapes`` adds what MediaPipe says of how a face moves (`quantization.coefficients`), of the
+built-in data sets' faces; a mirrored crop is taught the answer to the mirror image, and a covered one all the
+same: leaving out faces of which half is hidden changed nothing on tuning photos.
 With shards alone, the 3D model says which points hide where ``student.face3d`` asks it; else nobody does.
 """
 

@@ -24,6 +24,7 @@ from quantization.metrics import correlations
 from quantization.recipe import RecipeError, check_recipe, load_recipe
 from quantization.splits import parts
 from quantization.steps import Workplace, steps_of
+from quantization.student_plots import graded_plots
 from quantization.students.landmarks import LandmarkNet, MovementNet, landmark_net
 from quantization.tables import _accuracy
 from quantization.tasks import RECIPES, load_task
@@ -503,3 +504,12 @@ def test_the_table_has_its_row_only_where_it_was_graded():
 def test_the_shipped_students_coefficients_are_live_ones():
     named = Bundle.builtin().model("landmarks").head.get("blendshapes")
     assert named is None or tuple(named) == LIVE_NAMES
+
+
+def test_each_coefficient_has_a_bar_in_the_report():
+    names, values = ["jawOpen", "jawLeft"], [0.93, None]
+    curves = {"blendshapes": {"names": names, "correlation": values, "teacher_sd": [0.05, 0.002]}}
+    (plot,) = graded_plots("landmarks", {"int8": {"nme": 0.04}}, {"int8": curves})
+    assert plot.name == "landmarks-blendshapes"
+    assert list(plot.table[1]) == ["jawOpen", "93.0 %"]
+    assert plot.table[2][0] == "jawLeft"
