@@ -58,7 +58,7 @@ class TrackSettings:
             detector, which is then asked ten times a second, does not see it.
         appear_after: A face that has been there for so long has appeared.
         forget_after: A lost face that was not found for so long has disappeared.
-        smoothing: How the points are smoothed; None: as they were seen.
+        smoothing: How the points and the blendshapes are smoothed; None: as they were seen.
         expression_time: Time constant of the expression's mean; 0: as it was seen.
         expression_margin: How far another expression must be ahead before the held label changes.
         expression_every: The expression of a followed face is read this often, and held between: a face
@@ -199,7 +199,7 @@ class KnownFace:
         self._take(face, shape, box, now)
 
     def track(self, now: int) -> Track:
-        """This face as a result, its points and its expression smoothed."""
+        """This face as a result, its points, its blendshapes and its expression smoothed."""
         face, landmarks, shape = self._face, self._face.landmarks, self._shape
         pose = measured = None
         if landmarks is not None:

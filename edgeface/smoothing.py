@@ -1,9 +1,9 @@
 """Steadier points and scores over time, whatever the time between two frames.
 
-Points: the One-Euro filter (Casiez, Roussel and Vogel, CHI 2012, "1 Euro Filter: A Simple Speed-based
-Low-pass Filter for Noisy Input in Interactive Systems"): a low-pass filter whose cutoff rises with the speed,
-so that what is still does not tremble and what moves does not lag. Scores: an exponential mean and a label
-that changes only when another one is clearly ahead.
+Points and blendshapes: the One-Euro filter (Casiez, Roussel and Vogel, CHI 2012, "1 Euro Filter: A Simple
+Speed-based Low-pass Filter for Noisy Input in Interactive Systems"): a low-pass filter whose cutoff rises
+with the speed, so that what is still does not tremble and what moves, an eyelid too, does not lag. Scores of
+an expression: an exponential mean and a label that changes only when another one is clearly ahead.
 """
 
 from __future__ import annotations
