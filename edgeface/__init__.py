@@ -27,7 +27,8 @@ The way of one frame::
        analyzer.analyze(frame, boxes=[edgeface.BBox(120, 80, 96, 110)])
 
 3. Each box becomes an upright crop, each crop goes through the students that were asked for, and each answer
-   is laid back into the pixels of the frame: `Landmarks`, `ParsingMap`, `Expression`, gathered in a `Face`.
+   is laid back into the pixels of the frame: `Landmarks` (with `Blendshapes` where their model gives them),
+   `ParsingMap`, `Expression`, gathered in a `Face`.
 4. The faces of a frame are a `FrameResult`: frozen, comparable, and ``to_dict()`` gives JSON that follows
    ``edgeface/schema.json``::
 
@@ -87,7 +88,16 @@ if TYPE_CHECKING:
     from edgeface.known import TrackSettings
     from edgeface.measures import Openness
     from edgeface.pose import HeadPose
-    from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap, Ran
+    from edgeface.results import (
+        BBox,
+        Blendshapes,
+        Expression,
+        Face,
+        FrameResult,
+        Landmarks,
+        ParsingMap,
+        Ran,
+    )
     from edgeface.smoothing import OneEuro
     from edgeface.stream import Moment, Stream
     from edgeface.tracking import FaceTracker
@@ -98,6 +108,7 @@ __version__ = "0.3.0"
 __all__ = [
     "ArgumentError",
     "BBox",
+    "Blendshapes",
     "Bundle",
     "BundleError",
     "CameraError",
@@ -140,7 +151,8 @@ _HOME = {
     "Bundle": "edgeface.bundle",
     **dict.fromkeys(("Frame", "ImageLimits", "decode_image", "read_image"), "edgeface.frame"),
     **dict.fromkeys(
-        ("BBox", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap", "Ran"), "edgeface.results"
+        ("BBox", "Blendshapes", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap", "Ran"),
+        "edgeface.results",
     ),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "edgeface.errors"),
     "open_camera": "edgeface.camera",

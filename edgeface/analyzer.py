@@ -236,7 +236,10 @@ class FaceAnalyzer:
             described = []
             for face, results in kept:
                 tensors, crop = head.prepare(rgb, face.bbox, face.roll or 0.0)
-                results[task] = head.decode(self._run(task, tensors, ran), crop)
+                outputs = self._run(task, tensors, ran)
+                results[task] = head.decode(outputs, crop)
+                if isinstance(head, LandmarksHead):
+                    results["blendshapes"] = head.movement(outputs)
                 if not doubted or not isinstance(head, LandmarksHead) or head.confirms(results[task]):
                     described.append((face, results))
                 if len(described) == self._max_faces:

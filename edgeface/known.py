@@ -14,7 +14,7 @@ from edgeface.errors import ArgumentError
 from edgeface.geometry import roll_from_keypoints
 from edgeface.measures import BlinkWatch, FacingWatch, openness
 from edgeface.pose import head_pose
-from edgeface.results import BBox, Expression, Face, Landmarks
+from edgeface.results import BBox, Blendshapes, Expression, Face, Landmarks
 from edgeface.smoothing import ExpressionSmoother, OneEuro, PointSmoother
 from edgeface.tracks import Track
 
@@ -58,7 +58,7 @@ class TrackSettings:
             detector, which is then asked ten times a second, does not see it.
         appear_after: A face that has been there for so long has appeared.
         forget_after: A lost face that was not found for so long has disappeared.
-        smoothing: How the points are smoothed; None: as they were seen.
+        smoothing: How the points and the blendshapes are smoothed; None: as they were seen.
         expression_time: Time constant of the expression's mean; 0: as it was seen.
         expression_margin: How far another expression must be ahead before the held label changes.
         expression_every: The expression of a followed face is read this often, and held between: a face
@@ -115,6 +115,7 @@ class KnownFace:
         self._held, self._held_lean = self.motion.box, face.roll or 0.0
         smoothing = settings.smoothing
         self._points = None if smoothing is None else PointSmoother(smoothing)
+        self._movement = None if smoothing is None else PointSmoother(smoothing)
         self._expression = ExpressionSmoother(settings.expression_time, settings.expression_margin)
         self._shown: Expression | None = None
         self._read_ns = now  # when its expression was last read
@@ -176,8 +177,9 @@ class KnownFace:
 
     def found(self, face: Face, now: int) -> None:
         """Take what the detector found."""
-        if self.lost and self._points is not None:
+        if self.lost and self._points is not None and self._movement is not None:
             self._points.reset()
+            self._movement.reset()
         self.lost = False
         self.detected_ns, self._score = now, face.bbox.score
         shape = _shape_of(face)
@@ -197,7 +199,7 @@ class KnownFace:
         self._take(face, shape, box, now)
 
     def track(self, now: int) -> Track:
-        """This face as a result, its points and its expression smoothed."""
+        """This face as a result, its points, its blendshapes and its expression smoothed."""
         face, landmarks, shape = self._face, self._face.landmarks, self._shape
         pose = measured = None
         if landmarks is not None:
@@ -210,6 +212,11 @@ class KnownFace:
                 shape = _Shape.of(points)
         if self._settings.pose:
             self._facing.update(pose, now)
+        movement = face.blendshapes
+        if movement is not None and self._movement is not None:
+            # A coefficient is a point on a line of length 1: a blink is fast and passes, a tremble does not.
+            scores = self._movement.smooth(movement.scores[:, None], 1.0, now)[:, 0]
+            movement = Blendshapes(movement.names, scores)
         if face.expression is not None:
             self._shown = self._expression.smooth(face.expression, now)
         return Track(
@@ -221,6 +228,7 @@ class KnownFace:
                 landmarks=landmarks,
                 parsing=face.parsing,
                 expression=self._shown,
+                blendshapes=movement,
             ),
             dwell_ns=now - self.first_ns,
             confirmed=self.confirmed,

@@ -13,20 +13,21 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeface.errors import ArgumentError
-from edgeface.labels import FER8, IBUG68, convert_labels, lay_over, parsing_scheme
+from edgeface.labels import BLENDSHAPES52, FER8, IBUG68, convert_labels, lay_over, parsing_scheme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-__all__ = ["BBox", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap", "Ran"]
+__all__ = ["BBox", "Blendshapes", "Expression", "Face", "FrameResult", "Landmarks", "ParsingMap", "Ran"]
 
 SCHEMA = "edgeface.frame/1"
 
@@ -336,6 +337,60 @@ class Expression(_Result):
         return {"label": self.label, "score": scores[self.label], "scores": scores}
 
 
+@lru_cache(maxsize=8)  # a model's are the same in every frame
+def _coefficients(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names as they are.
+
+    Raises:
+        ArgumentError: One is unknown or given twice.
+    """
+    strange = sorted({str(name) for name in names if name not in BLENDSHAPES52.names})
+    if strange or len(set(names)) < len(names):
+        wrong = f"unknown are {', '.join(strange)}" if strange else "a name is given twice"
+        raise ArgumentError(f"Blendshapes.names: {wrong}; use each name of BLENDSHAPES52 once at most")
+    return names
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blendshapes(_Result):
+    """How far each movement of a face goes: what drives a drawn head, not what the person feels.
+
+    Attributes:
+        names: The coefficients that the model gives, names of `edgeface.labels.BLENDSHAPES52`. One that is
+            not among them is not known, which is another thing than 0.
+        scores: float32 [N], one per name, each in [0, 1].
+
+    Raises:
+        ArgumentError: A name is unknown or given twice, or the scores are not as many numbers in [0, 1].
+    """
+
+    names: tuple[str, ...]
+    scores: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        names = _coefficients(tuple(self.names))
+        scores = _frozen(self.scores, np.float32, (len(names),), "Blendshapes.scores")
+        if len(names) and not (scores.min() >= 0 and scores.max() <= 1):  # NaN is neither
+            raise ArgumentError("Blendshapes.scores must be between 0 and 1")
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "scores", scores)
+
+    def __getitem__(self, name: str) -> float:
+        """The coefficient of this name, in [0, 1].
+
+        Raises:
+            ArgumentError: The model does not give it; the message lists those it gives.
+        """
+        try:
+            return float(self.scores[self.names.index(name)])
+        except ValueError:
+            raise ArgumentError(f"no blendshape {name!r}: this model gives {', '.join(self.names)}") from None
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the coefficients by name (four decimals)."""
+        return {name: round(value, 4) for name, value in zip(self.names, self.scores.tolist(), strict=True)}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Face(_Result):
     """One face of a frame; an output that was not asked for is None.
@@ -348,6 +403,7 @@ class Face(_Result):
         landmarks: The 68 points, or None.
         parsing: The parsing map, or None.
         expression: The expression, or None.
+        blendshapes: How the face moves, together with `landmarks` where their model gives it, or None.
     """
 
     bbox: BBox
@@ -356,6 +412,7 @@ class Face(_Result):
     landmarks: Landmarks | None = None
     parsing: ParsingMap | None = None
     expression: Expression | None = None
+    blendshapes: Blendshapes | None = None
 
     def __post_init__(self) -> None:
         if self.keypoints is not None:
@@ -373,6 +430,7 @@ class Face(_Result):
             "landmarks": None if self.landmarks is None else self.landmarks.to_dict(),
             "parsing": None if self.parsing is None else self.parsing.to_dict(),
             "expression": None if self.expression is None else self.expression.to_dict(),
+            "blendshapes": None if self.blendshapes is None else self.blendshapes.to_dict(),
         }
 
 

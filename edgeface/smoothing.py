@@ -1,9 +1,9 @@
 """Steadier points and scores over time, whatever the time between two frames.
 
-Points: the One-Euro filter (Casiez, Roussel and Vogel, CHI 2012, "1 Euro Filter: A Simple Speed-based
-Low-pass Filter for Noisy Input in Interactive Systems"): a low-pass filter whose cutoff rises with the speed,
-so that what is still does not tremble and what moves does not lag. Scores: an exponential mean and a label
-that changes only when another one is clearly ahead.
+Points and blendshapes: the One-Euro filter (Casiez, Roussel and Vogel, CHI 2012, "1 Euro Filter: A Simple
+Speed-based Low-pass Filter for Noisy Input in Interactive Systems"): a low-pass filter whose cutoff rises
+with the speed, so that what is still does not tremble and what moves, an eyelid too, does not lag. Scores of
+an expression: an exponential mean and a label that changes only when another one is clearly ahead.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class PointSmoother:
         self._velocity: NDArray[np.float64] = np.zeros((0, 2))
 
     def smooth(self, points: NDArray[np.float32], size: float, time_ns: int) -> NDArray[np.float32]:
-        """Return float32 [N, 2]: the points of this moment, smoothed with those before.
+        """Return float32 [N, D]: the points of this moment, smoothed with those before.
 
         Args:
-            points: float32 [N, 2], pixels; N stays the same.
+            points: float32 [N, D], pixels; N stays the same. Blendshapes are [N, 1], of a face of size 1.
             size: size of the face in pixels, above 0.
             time_ns: when they were seen. Not later than the last call: the last answer is given again,
                 because no time has passed in which anything could have moved.

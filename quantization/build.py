@@ -256,11 +256,15 @@ def _fitted(name: str, task: Any, network: nn.Module) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if name == "landmarks":
         points = task.mean_shape + task.annotation_offset(network)
+        if "blendshapes" in type(network).outputs:
+            from .coefficients import LIVE_NAMES
+
+            found["blendshapes"] = list(LIVE_NAMES)
         found["mean_shape"] = [[round(float(v), 5) for v in point] for point in points]
     elif name == "expression":
         found["temperature"] = round(float(task.validate(network)["temperature"]), 3)
     for key, value in found.items():
-        if not np.isfinite(value).all():
+        if key != "blendshapes" and not np.isfinite(value).all():
             raise ExportError(
                 f"{name}: head.{key} is no number: see from which step on log.jsonl has none, lower "
                 "schedule.rate, and train again"

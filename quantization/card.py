@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgeface.labels import CELEBAMASK19, FER8
+from edgeface.labels import BLENDSHAPES52, CELEBAMASK19, FER8
 
-from .graded import AGREEMENT_BINS, BINS
+from .graded import AGREEMENT_BINS, BINS, STILL
 from .robustness import JUDGED, LOST, known, rows_of
 from .shrunk import SIZES
 from .tasks.seen import SHARDS, Seen, data_terms
@@ -63,6 +63,11 @@ HEADLINES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("backgrounds", "backgrounds", "n"),
         ("presence_auc_mistaken", "presence: faces told from what detectors mistake for one", "%"),
         ("backgrounds_mistaken", "such mistakes, doubtful ones included", "n"),
+        ("blendshapes", "blendshapes that vary: mean correlation with MediaPipe's, mean of two views", ""),
+        ("blendshapes_one_view", "the same with its answer to the photo alone", ""),
+        ("blendshapes_teacher", "MediaPipe's own of the photo with that of the mirrored photo", ""),
+        ("blendshapes_counted", "blendshapes that vary on these faces", "n"),
+        ("blendshapes_faces", "faces with blendshapes", "n"),
         ("pose_error", "head pose of rendered heads up to 45 degrees, mean error in degrees", ""),
         ("pose_error_yaw", "its error of yaw", ""),
         ("pose_error_pitch", "its error of pitch", ""),
@@ -201,6 +206,7 @@ def _measured(task: str, facts: Facts) -> Iterator[str]:
         [(what, unit, [facts.metrics[kind].get(key) for kind in kinds]) for key, what, unit in told],
     )
     yield from _classes(task, kinds, facts.metrics)
+    yield from _movements({kind: facts.curves.get(kind, {}).get("blendshapes") for kind in kinds})
     groups = {kind: facts.curves.get(kind, {}).get("subgroups", {}) for kind in kinds}
     if rows := _subgroups(groups, BINS):
         yield f"By subgroup: {_SUBGROUP[task]}."
@@ -250,6 +256,31 @@ def _classes(task: str, kinds: Sequence[str], metrics: Mapping[str, Mapping[str,
         rows = [(n, "%", [metrics[kind].get(f"{key}_{n}") for kind, key, _ in columns]) for n in names]
         yield "By class:"
         yield _figures(("class", *(f"{what} {kind}" for kind, _, what in columns)), rows)
+
+
+def _movements(told: Mapping[str, Mapping[str, Any] | None]) -> Iterator[str]:
+    """A row per blendshape, and which ones are not counted; nothing where the student tells none."""
+    kinds = {kind: found for kind, found in told.items() if found}
+    if not kinds:
+        return
+    first = next(iter(kinds.values()))
+    names = first["names"]
+    never = [name for name in BLENDSHAPES52.names if name not in names]
+    spread = dict(zip(names, first["teacher_sd"], strict=True))
+    still = [name for name in names if spread[name] < STILL]
+    yield (
+        "By blendshape: correlation with MediaPipe's over these faces; the teacher's answer is the mean of\n"
+        "those to the photo and to its mirror image, the live coefficients of both alone."
+    )
+    each = {kind: dict(zip(names, found["correlation"], strict=True)) for kind, found in kinds.items()}
+    rows = [(name, "", [spread[name], *(values.get(name) for values in each.values())]) for name in names]
+    yield _figures(("blendshape", "teacher's sd", *kinds), rows)
+    if still:
+        yield _sentence(
+            f"not counted, because the teacher's answers have a standard deviation below {STILL:g} on these "
+            f"faces: {', '.join(still)}"
+        )
+    yield _sentence(f"not given, because the teacher never moves them: {', '.join(never)}")
 
 
 def _subgroups(groups: Mapping[str, Mapping[str, Any]], bins: Mapping[str, Sequence[str]]) -> list[_Row]:

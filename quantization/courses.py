@@ -127,6 +127,8 @@ class Course:
         for name in sets_of(self.recipe):
             if name in LABELLED:
                 found[f"labels {name}"] = self.labels / f"{name}.npz"
+            if name in LABELLED and self.recipe["student"].get("blendshapes"):
+                found[f"labels {name}_blendshapes"] = self.labels / f"{name}_blendshapes.npz"
         if "labels lfpw" in found:
             found["labels lfpw_faces"] = self.labels / "lfpw_faces.npz"
         if self.recipe["student"].get("mistaken"):

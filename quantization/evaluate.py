@@ -2,7 +2,8 @@
 
 - landmarks: NME by the outer eye corners and by the pupils, failure rate and area under the curve up to 10 %,
   with detected boxes; by yaw, as the 3D face reads it off the human points, and by brightness; beyond the
-  points visibility, presence and head pose (`quantization.beyond_points`);
+  points visibility, presence and head pose (`quantization.beyond_points`); where they tell blendshapes, the
+  correlation of each with MediaPipe's over the photos (`quantization.coefficients`);
 - parsing: F1 and IoU per class over all pixels of the photos (a label map from the detected face, 0 outside
   it); by brightness;
 - expression: accuracy, balanced accuracy, calibration error (15 bins), risk over coverage, against the
@@ -34,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import edgeface
-from edgeface import BBox, Bundle, FaceAnalyzer, FrameResult
+from edgeface import BBox, Bundle, Face, FaceAnalyzer, FrameResult
 from edgeface.labels import CELEBAMASK19, confusion_matrix
 
 from . import agreement, beyond_points, graded
@@ -88,7 +89,8 @@ class Grader:
     that asks a landmark model about each face. ``digests``: SHA-256 of
     the graded file per task, which the curves repeat, so that a report can tell whose they are; and so they
     do ``sizes``, bytes of the networks that no report will have at hand. ``agree``: hold it against the
-    teacher too, which says nothing of the teacher itself.
+    teacher too, which says nothing of the teacher itself. ``beyond``: what there is beyond the points, too;
+    ``moves``: and blendshapes, for which `label` must have asked their teacher about these photos.
     """
 
     data: Path
@@ -100,6 +102,7 @@ class Grader:
     sizes: Mapping[str, int] = field(default_factory=dict)
     agree: bool = True
     beyond: bool = True
+    moves: bool = True
 
     def grade(self, task: str) -> Metrics:
         """The figures of one task."""
@@ -122,21 +125,45 @@ class Grader:
     def _landmarks(self) -> Graded:
         root, model = self.data / "landmarks/lfpw/trainset", self.data / "face3d/ict_face_model_light.npz"
         head = Face3D(model) if model.exists() else None
-        photos, found, light, yaw = [], [], [], []
+        photos, faces, light, yaw = [], list[Face | None](), [], []
         with self.analyzer(("landmarks",)) as analyzer:
             for name in progress("landmarks", parts("lfpw", "validation")):
                 truth, rgb = lfpw.load_points(root, name), lfpw.load_photo(root, name)
                 face = face_at(analyzer.analyze(rgb), truth.mean(0))
-                found.append(None if face is None or face.landmarks is None else face.landmarks.points)
+                faces.append(face)
                 photos.append(beyond_points.Photo(rgb, truth))
                 light.append(brightness(rgb, np.array([*truth.min(0), *np.ptp(truth, 0)])))
                 yaw.append(head.pose(truth)[0] if head else np.nan)
+            found = [None if f is None or f.landmarks is None else f.landmarks.points for f in faces]
             result = graded.landmarks(found, [photo.points for photo in photos], light, yaw)
+            if self.moves:
+                result = self._movements(result, faces)
             if not self.beyond:
                 return result
             with (self.candidates or partial(self.analyzer, ()))() as detector:
                 more = beyond_points.grade(analyzer, detector, photos, self._windows(photos), model)
         return Graded(result.metrics | more, result.curves)
+
+    def _movements(self, result: Graded, faces: Sequence[Face | None]) -> Graded:
+        """Adds the blendshapes of LFPW's validation photos, as far as somebody tells them.
+
+        Raises:
+            ValueError: the teacher's answers about these photos are not there.
+        """
+        said = {i: face.blendshapes for i, face in enumerate(faces) if face and face.blendshapes}
+        if not said:
+            return result
+        from .coefficients import LIVE_NAMES, load_blendshapes
+
+        answers = load_blendshapes(self.labels, "lfpw")
+        row_of = {str(name): i for i, name in enumerate(answers.names) if answers.known[i]}
+        photos = parts("lfpw", "validation")
+        pairs = [(shapes, row_of[photos[i]]) for i, shapes in said.items() if photos[i] in row_of]
+        names, rows = pairs[0][0].names, [row for _, row in pairs]
+        wanted = [LIVE_NAMES.index(name) for name in names]
+        told = np.stack([shapes.scores for shapes, _ in pairs]).astype(np.float64)
+        taught, views = answers.labels()[rows, 0][:, wanted], answers.views()[rows][:, :, wanted]
+        return graded.movements(result, names, told, taught.astype(np.float64), views.astype(np.float64))
 
     def _windows(self, photos: Sequence[beyond_points.Photo]) -> Iterator[Rgb]:
         """The pictures without a face, as far as the teachers' boxes are there."""

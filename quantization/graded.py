@@ -20,6 +20,7 @@ from . import metrics
 __all__ = [
     "AGREEMENT_BINS",
     "BINS",
+    "STILL",
     "Graded",
     "Metrics",
     "agreement",
@@ -27,6 +28,7 @@ __all__ = [
     "detection",
     "expression",
     "landmarks",
+    "movements",
     "parsing",
     "recall_by_size",
 ]
@@ -46,6 +48,10 @@ BINS = {"yaw": tuple(_YAW), "brightness": tuple(_BRIGHTNESS)}
 
 AGREEMENT_BINS = {"age": tuple(_AGE), "sex": tuple(_SEX)}
 """The same of the subgroups that :func:`agreement` tells of: years, and what the data set's names say."""
+
+
+STILL = 0.01
+"""Standard deviation of a blendshape over the graded faces below which it says nothing of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,34 @@ def landmarks(
         figures[f"nme_{region}"] = _mean(errors_there)
     groups = {"yaw": _bins(np.abs(yaw), _YAW, seen), "brightness": _bins(light, _BRIGHTNESS, seen)}
     return _with_subgroups(Graded(figures, curves), "nme", groups, lambda rows: _mean(everyone[rows]))
+
+
+def movements(graded: Graded, names: Sequence[str], found: Floats, taught: Floats, views: Floats) -> Graded:
+    """Adds how blendshapes go with their teacher's: Pearson's correlation over the faces, mean of the names.
+
+    A name whose teacher answers hardly vary on these faces (standard deviation below `STILL`) is not counted;
+    the curves tell it with the others. Faces without an answer have no part in it.
+
+    Args:
+        graded: What to add to.
+        names: Of the coefficients.
+        found: The student's, [N, C].
+        taught: The teacher's, the mean of its two views, as the student learned them, [N, C].
+        views: The teacher's answers to the picture and to its mirror image, both as of the picture,
+            [N, 2, C]; NaN where a view tells nothing of a name.
+    """
+    spread = taught.std(0)
+    moving = spread >= STILL
+    each = metrics.correlations(found, taught)
+    figures = {
+        "blendshapes": _known_mean(each[moving]),
+        "blendshapes_one_view": _known_mean(metrics.correlations(found, views[:, 0])[moving]),
+        "blendshapes_teacher": _known_mean(metrics.correlations(views[:, 1], views[:, 0])[moving]),
+        "blendshapes_counted": float(moving.sum()),
+        "blendshapes_faces": float(len(found)),
+    }
+    told = {"names": list(names), "correlation": _plain(each), "teacher_sd": _plain(spread)}
+    return Graded(graded.metrics | figures, graded.curves | {"blendshapes": told})
 
 
 def parsing(
@@ -248,6 +282,10 @@ def _with_subgroups(
 def _mean(values: Sequence[Any] | NDArray[Any]) -> float:
     """NaN of nothing, without numpy's warning."""
     return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _known_mean(values: Floats) -> float:
+    return _mean(values[np.isfinite(values)])
 
 
 def _plain(values: Floats) -> list[float | None]:

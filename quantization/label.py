@@ -35,11 +35,14 @@ from .teachers.ultraface import UltraFace
 from .teachers.yunet import YuNet
 
 __all__ = [
+    "MESH",
     "PIECE",
     "SOURCES",
+    "Columns",
     "Labels",
     "Source",
     "find_face",
+    "in_pieces",
     "label_all",
     "label_faces",
     "label_parsing",
@@ -56,7 +59,7 @@ _T = TypeVar("_T")
 PIECE = 100
 """Images whose labels a process that is killed loses at most."""
 _WIDE, _NEAR = "yunet_n_640_640.onnx", "yunet_n_320_320.onnx"
-_MESH, _ULTRA = "mediapipe_face_landmarker.task", "ultralight_version-RFB-320.onnx"
+MESH, _ULTRA = "mediapipe_face_landmarker.task", "ultralight_version-RFB-320.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | Non
     """
     out.mkdir(parents=True, exist_ok=True)
     wide, near = YuNet(teachers / _WIDE), YuNet(teachers / _NEAR)
-    mesh = FaceMesh(teachers / _MESH)
+    mesh = FaceMesh(teachers / MESH)
     if not (out / "lfpw_faces.npz").exists():
         label_faces(data, teachers, out / "lfpw_faces.npz")
     ridge: RidgeMap | None = None
@@ -147,11 +150,11 @@ def label_all(data: Path, teachers: Path, out: Path, only: Collection[str] | Non
         if fitted_on and ridge is None:
             ridge = _fit(data, load_labels(out, "lfpw"), mesh)
         items = read_split(source.split)
-        made_of = _asked(teachers, source.split, _WIDE if source.fill == 1 else _NEAR, _MESH) | {
+        made_of = _asked(teachers, source.split, _WIDE if source.fill == 1 else _NEAR, MESH) | {
             "points": fitted_on
         }
         detector = wide if source.fill == 1 else near
-        count = _in_pieces(path, made_of, items, partial(_row, data, source, detector, mesh, ridge))
+        count = in_pieces(path, made_of, items, partial(_row, data, source, detector, mesh, ridge))
         click.echo(f"{source.split}: {count} faces of {len(items)} images")
 
 
@@ -178,7 +181,7 @@ def label_faces(
         }
 
     made_of = _asked(teachers, "lfpw", _WIDE, _ULTRA) | {"parts": sorted(wanted)}
-    _in_pieces(path, made_of, parts("lfpw", *wanted), read)
+    in_pieces(path, made_of, parts("lfpw", *wanted), read)
 
 
 def _asked(teachers: Path, split: str, *files: str) -> dict[str, object]:
@@ -188,7 +191,7 @@ def _asked(teachers: Path, split: str, *files: str) -> dict[str, object]:
     }
 
 
-def _in_pieces(
+def in_pieces(
     path: Path, made_of: Mapping[str, object], items: Sequence[_T], read: Callable[[_T], Columns | None]
 ) -> int:
     """Writes the columns that ``read`` finds in all items (None: none) to ``path``; returns how many rows.

@@ -26,6 +26,7 @@ __all__ = [
     "area_under_roc",
     "average_precision",
     "balanced_accuracy",
+    "correlations",
     "cumulative_errors",
     "failure_rate",
     "inter_ocular",
@@ -93,6 +94,14 @@ def area_under_roc(higher: Sequence[float] | Floats, lower: Sequence[float] | Fl
 def failure_rate(errors: Floats, at: float = FAILURE) -> float:
     """FR: the share of errors above ``at``; a missed face is one."""
     return float((errors > at).mean())
+
+
+def correlations(found: NDArray[np.floating], truth: NDArray[np.floating]) -> Floats:
+    """Pearson's correlation of each column of two [N, C]; NaN where one of them does not vary."""
+    one, other = (np.asarray(each, np.float64) for each in (found, truth))
+    one, other = one - one.mean(0), other - other.mean(0)
+    scatter = np.sqrt((one**2).sum(0) * (other**2).sum(0))
+    return np.divide((one * other).sum(0), scatter, out=np.full(scatter.shape, np.nan), where=scatter > 0)
 
 
 def mean_f1(matrix: NDArray[np.int64]) -> float:

@@ -48,7 +48,7 @@ __all__ = [
 RECIPES = Path(__file__).parent / "recipes"
 
 # Keys of student.losses that need no teacher trained here.
-_ASKS_NOBODY = {"mirror", "temperature", "visibility", "yunet"}
+_ASKS_NOBODY = {"blendshapes", "mirror", "temperature", "visibility", "yunet"}
 
 
 def load_recipe(path: Path) -> dict[str, Any]:
@@ -189,6 +189,8 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
             raise RecipeError(f"student.{key} is {student[key]}; write {stages}, one less than the widths")
     if recipe["task"] == "landmarks" and "encoder" not in student:
         _check_grid(student)
+    if student.get("losses", {}).get("blendshapes") and not student.get("blendshapes"):
+        raise RecipeError("student.losses.blendshapes: there are none; write student.blendshapes = true, too")
     _check_shards(recipe)
     read = sets_of(recipe)
     if "sets" in data and set(data["sets"]) != set(read):
@@ -226,6 +228,7 @@ def _check_shards(recipe: Mapping[str, Any]) -> None:
         "student.taught": student.get("taught"),
         "student.album": student.get("album"),
         "student.share": student.get("share"),
+        "student.blendshapes": student.get("blendshapes"),
         "student.also_validation": student.get("also_validation"),
         "student.scenes.turned": student.get("scenes", {}).get("turned"),
         "deploy.false_per_window": recipe["deploy"].get("false_per_window"),

@@ -17,7 +17,7 @@ from edgeface.heads import DETECTORS
 
 __all__ = ["MixedBackend", "TorchBackend"]
 
-_LOGISTIC = ("score_", "visibility", "presence")
+_LOGISTIC = ("score_", "visibility", "presence", "blendshapes")
 
 
 class TorchBackend:

@@ -113,7 +113,8 @@ STUDENTS: Mapping[str, Mapping[str, Key]] = {
         "grid": Key("whole", least=4, most=7),
         "expand": replace(_EXPAND, count=3),
         **_LANDMARKS,
-        "losses": Key("table", of={"kd": _AMOUNT, "visibility": _AMOUNT}),
+        "blendshapes": _FLAG,
+        "losses": Key("table", of={"kd": _AMOUNT, "visibility": _AMOUNT, "blendshapes": _AMOUNT}),
     },
     "landmarks teacher": {
         "encoder": _need(_TEXT),

@@ -23,10 +23,11 @@ from .recipe import LABELLED, RecipeError, flat, holds, is_teacher, sets_of, tea
 __all__ = ["Workplace", "steps_of"]
 
 _LOGS = Path(__file__).parent / "logs"
+_MESH = "mediapipe_face_landmarker.task"
 _LABELLERS = (
     "yunet_n_640_640.onnx",
     "yunet_n_320_320.onnx",
-    "mediapipe_face_landmarker.task",
+    _MESH,
     "ultralight_version-RFB-320.onnx",
 )
 _GRADING = ("split", "labels", "shards")  # what of a training's inputs grades its student, too
@@ -76,6 +77,8 @@ def steps_of(path: Path, place: Workplace) -> list[Step]:
     if sets:
         sets.add("lfpw")  # what the mesh's points are fitted on
     steps = [_label(name, place) for name in LABELLED if name in sets]
+    if any(course.recipe["student"].get("blendshapes") for course in courses):
+        steps += [_label_blendshapes(name, place) for name in LABELLED if name in sets]
     for course in courses:
         beside = [course.path.with_name(f"{name}.toml") for name in teachers_of(course.recipe)]
         teachers = [place.course(path) for path in beside]
@@ -126,6 +129,25 @@ def _label(name: str, place: Workplace) -> Step:
         {},
         reads,
         writes,
+        work,
+        needs=lambda: missing.before(missing.LABELLING, missing.of_set(name, place.data)),
+        mend=missing.mend,
+        adopts=True,
+    )
+
+
+def _label_blendshapes(name: str, place: Workplace) -> Step:
+    def work() -> None:
+        from .coefficients import label_blendshapes
+
+        label_blendshapes(place.data, place.teachers, place.labels, [name])
+
+    reads = {f"labels {name}": place.labels / f"{name}.npz", _MESH: place.teachers / _MESH}
+    return Step(
+        f"label blendshapes {name}",
+        {},
+        reads,
+        {"blendshapes": place.labels / f"{name}_blendshapes.npz"},
         work,
         needs=lambda: missing.before(missing.LABELLING, missing.of_set(name, place.data)),
         mend=missing.mend,

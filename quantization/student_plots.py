@@ -33,6 +33,7 @@ HEADLINES = {
         ("nme_pupil", "NME, pupils", False),
         ("fr10", "NME above 10 %", False),
         ("auc10", "area under the curve", True),
+        ("blendshapes", "blendshapes, correlation with MediaPipe's", True),
     ),
     "parsing": (
         ("mean_f1", "mean F1 of the parts", True),
@@ -108,6 +109,12 @@ def graded_plots(
             for kind, errors in each("nme_per_part").items()
         }
         yield plots.bars(f"{task}-parts", "Error per part", "NME, outer eye corners", parts)
+    if each("blendshapes"):
+        moves = {
+            kind: dict(zip(told["names"], told["correlation"], strict=True))
+            for kind, told in each("blendshapes").items()
+        }
+        yield plots.bars(f"{task}-blendshapes", "Blendshapes", "correlation with MediaPipe's", moves)
     if each("precision_recall"):
         yield plots.curve(task, "precision-recall", each("precision_recall"), figure("ap_50"))
     if each("reliability"):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,12 @@ from .panel import Panel
 from .provenance import digest
 from .recipe import TASKS
 
+if TYPE_CHECKING:
+    from .pack import Student
+
 __all__ = ["Subject", "SubjectError"]
+
+_OPTIONAL = "blendshapes"  # the last output of a landmark student, which some do not have
 
 
 class SubjectError(ValueError):
@@ -136,6 +141,18 @@ def _task_of(model: Path, tasks: Collection[str]) -> str:
     return found[0]
 
 
+def _telling(student: Student, channels: Sequence[int]) -> Student:
+    """The landmark student with as many outputs as the file: with blendshapes, or without."""
+    from .coefficients import LIVE_NAMES
+
+    three = [spec for spec in student.exported.outputs if spec.name != _OPTIONAL]
+    head = {key: value for key, value in student.head.items() if key != _OPTIONAL}
+    if len(channels) == len(three) + 1 and channels[-1] == len(LIVE_NAMES):
+        three.append(replace(three[-1], name=_OPTIONAL, shape=(1, 1, 1, len(LIVE_NAMES))))
+        head |= {_OPTIONAL: list(LIVE_NAMES)}
+    return replace(student, head=head, exported=replace(student.exported, outputs=tuple(three)))
+
+
 def _with_student(model: Path, task: str) -> Bundle:
     """The built-in bundle with another network for one task."""
     from .pack import build_bundle, student_of
@@ -146,6 +163,9 @@ def _with_student(model: Path, task: str) -> Bundle:
     content = model.read_bytes()
     image, outputs = _tensors(model, content)
     shapes = [o["shape"] for o in outputs]
+    if task == "landmarks":
+        students[task] = _telling(students[task], [shape[-1] for shape in shapes])
+        own = students[task].exported
     wanted = [spec.shape[-1] for spec in own.outputs]
     if [shape[-1] for shape in shapes] != wanted:
         raise SubjectError(

@@ -40,6 +40,7 @@ _FIGURES = (
     ("landmarks", "visibility_auc_turned", "points that a head itself hides, area under ROC", True),
     ("landmarks", "presence_auc", "faces told from backgrounds, area under ROC", True),
     ("landmarks", "presence_auc_mistaken", "faces told from the detector's mistakes, area under ROC", True),
+    ("landmarks", "blendshapes", "blendshapes of sd >= 0.01, mean correlation with MediaPipe's", False),
     ("landmarks", "pose_error", "head pose within 45 degrees, mean error in degrees", False),
     ("parsing", "mean_f1", "mean F1 of 18 parts", True),
     ("expression", "accuracy", "accuracy", True),
@@ -64,6 +65,7 @@ _PIECES = {
         "false faces of the detector, also doubtful ones, on {}",
         "backgrounds_mistaken",
     ),
+    "blendshapes": ("faces of {}", "blendshapes_faces"),
     "pose_error": ("rendered heads", "heads_posed"),
 }
 _BESIDE = {"nme", "nme_eyes", "nme_lips"}  # figures that say the teacher's, too

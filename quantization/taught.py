@@ -244,7 +244,10 @@ def _spec(
     with torch.no_grad():
         shapes = [tuple(o.permute(0, 2, 3, 1).shape) for o in network(torch.zeros(1, 3, height, width))]
     names = list(type(network).outputs)  # type: ignore[arg-type]  # every network here names them
-    outputs = tuple(replace(spec, shape=shapes[names.index(spec.name)]) for spec in own.outputs)
+    # No teacher tells blendshapes of its own.
+    told = [spec for spec in own.outputs if spec.name in names]
+    outputs = tuple(replace(spec, shape=shapes[names.index(spec.name)]) for spec in told)
+    named = {key: value for key, value in own.head.items() if key != "blendshapes"}
     if crop is not None:
         trained = recipe["deploy"]["crop"]
         upright = float(trained.get("align_above", crop.align_above))
@@ -256,6 +259,6 @@ def _spec(
         outputs=outputs,
         crop=crop,
         labels=_labels(recipe) or own.labels,
-        head={**own.head, **recipe["deploy"].get("head", {}), **head},
+        head={**named, **recipe["deploy"].get("head", {}), **head},
         golden=None,
     )

@@ -134,7 +134,8 @@ def _begin(
         if checkpoint.exists():
             return dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
         if schedule.start:
-            start = load_weights(network, run.parent / schedule.start / "weights.npz").state_dict()
+            fresh = getattr(type(network), "begun_later", ())
+            start = _load(network, run.parent / schedule.start / "weights.npz", fresh).state_dict()
             return {"network": start, "average": start}
         return {}
 
@@ -166,11 +167,20 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
-    """Loads what :func:`save_weights` wrote; the network is returned in evaluation mode."""
+    """Loads what :func:`save_weights` wrote; the network is returned in evaluation mode.
+
+    Raises:
+        ValueError: the weights are of another network.
+    """
+    return _load(network, path, ())
+
+
+def _load(network: nn.Module, path: Path, lacking: tuple[str, ...]) -> nn.Module:
+    """The same, where the weights may lack the parts whose names begin with one of ``lacking``."""
     with np.load(path) as arrays:
         state = {k: torch.from_numpy(arrays[k].astype(np.float32)) for k in arrays.files}
     missing, unexpected = network.load_state_dict(state, strict=False)
-    if unexpected or [k for k in missing if "num_batches" not in k and not k.startswith(LESSONS)]:
+    if unexpected or [k for k in missing if "num_batches" not in k and not k.startswith((LESSONS, *lacking))]:
         raise ValueError(
             f"{path}: the weights are of another network; missing {missing}, unexpected {unexpected}"
         )
@@ -283,19 +293,24 @@ def _forget_after(step: int, log: Path) -> None:
 
 
 def _groups(network: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
-    """Weights decay, biases and norms do not; a pretrained encoder learns at its share of the rate."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """Weights decay, biases and norms do not; some parts learn at their own share of the rate.
+
+    A pretrained encoder's is the schedule's, those that a network's class names are in its ``rates``.
+    """
+    rates = {"encoder.": schedule.encoder_rate, **getattr(type(network), "rates", {})}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
-        groups.setdefault((name.startswith("encoder."), parameter.ndim > 1), []).append(parameter)
+        share = next((rate for part, rate in rates.items() if name.startswith(part)), 1.0)
+        groups.setdefault((share, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
             "weight_decay": schedule.weight_decay if decays else 0.0,
-            "share": schedule.encoder_rate if encoder else 1.0,
+            "share": share,
         }
-        for (encoder, decays), parameters in groups.items()
+        for (share, decays), parameters in groups.items()
     ]
 
 

@@ -47,6 +47,19 @@ def stored(spec: OutputSpec, real: Any) -> NDArray[Any]:
     return np.clip(values, limits.min, limits.max).astype(spec.dtype).reshape(spec.shape)
 
 
+MOVES = ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight")
+
+
+def moving(data: bytes) -> bytes:
+    """The same bundle, whose header says that its landmark model gives three blendshapes, too."""
+    header, body = opened(data)
+    model = header["models"]["landmarks"]
+    output = {"name": "blendshapes", "index": 3, "shape": [1, 1, 1, 3], "dtype": "int8"}
+    model["outputs"].append(output | {"scale": 0.05, "zero_point": 20})
+    model["head"]["blendshapes"] = list(MOVES)
+    return seal(header, body)
+
+
 def rescaled(spec: ModelSpec, **scales: tuple[float, int]) -> ModelSpec:
     """The same model with other scales and zero points, so that its outputs can say any real value."""
     outputs = tuple(

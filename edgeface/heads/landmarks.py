@@ -1,4 +1,4 @@
-"""68 points, how visible each one is, and whether there is a face at all.
+"""68 points, how visible each one is, whether there is a face at all, and how it moves.
 
 The model gives each point as an offset from the mean shape of its training crops, because 256 levels are too
 few for a coordinate and enough for what is left after the mean.
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeface.errors import BundleError
 from edgeface.heads.base import ImageInput, Outputs, crop_of, logistic_table, require
+from edgeface.labels import BLENDSHAPES52
 from edgeface.manifest import Section
-from edgeface.results import BBox, Landmarks
+from edgeface.results import BBox, Blendshapes, Landmarks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["LandmarksHead"]
 
 _POINTS = 68
+_MOVEMENT = "blendshapes"
 
 
 class LandmarksHead:
@@ -30,7 +33,8 @@ class LandmarksHead:
 
     ``head`` in the manifest: ``mean_shape`` (68 pairs x, y; 0 is the crop's left or top edge, 1 its right or
     bottom edge) and ``residual_scale``; a point in crop pixels is (mean + residual * residual_scale) * size -
-    0.5. ``min_presence``, 0 unless said, is the presence below which a detected face is none.
+    0.5. ``min_presence``, 0 unless said, is the presence below which a detected face is none. A model with an
+    output ``blendshapes`` (logits) names its coefficients in ``blendshapes``, in their order.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -42,6 +46,8 @@ class LandmarksHead:
         mean = _mean_shape(section)
         residual_scale = section.number("residual_scale", 1e-3, 1e3)
         self._min_presence = section.number("min_presence", 0.0, 1.0, 0.0)
+        self._coefficients = _coefficients(spec, section)
+        self._movement = logistic_table(spec.output(_MOVEMENT)) if self._coefficients else None
         section.done()
         points = spec.output("points")
         size = np.array([spec.input.width, spec.input.height], np.float64)
@@ -68,9 +74,31 @@ class LandmarksHead:
             presence=float(self._presence[outputs["presence"].reshape(-1).view(np.uint8)[0]]),
         )
 
+    def movement(self, outputs: Outputs) -> Blendshapes | None:
+        """How the face moves; None of a model that does not tell."""
+        if self._movement is None:
+            return None
+        return Blendshapes(self._coefficients, self._movement[outputs[_MOVEMENT].reshape(-1).view(np.uint8)])
+
     def confirms(self, landmarks: Landmarks) -> bool:
         """Whether the crop held a face, as far as this model can tell."""
         return landmarks.presence >= self._min_presence
+
+
+def _coefficients(spec: ModelSpec, section: Section) -> tuple[str, ...]:
+    """What the model's fourth output is called, number by number; empty where it has none."""
+    named = section.take(_MOVEMENT, None)
+    if all(output.name != _MOVEMENT for output in spec.outputs):
+        if named is not None:
+            raise BundleError(f"{section.path}.{_MOVEMENT}: names what no output of the model is called")
+        return ()
+    wrong = section.fail(_MOVEMENT, f"a list of different names of {BLENDSHAPES52.key}, one for each number")
+    if not isinstance(named, list) or not named or not all(name in BLENDSHAPES52.names for name in named):
+        raise wrong
+    if len(set(named)) < len(named):
+        raise wrong
+    require(spec, "landmarks", **{_MOVEMENT: (1, 1, 1, len(named))})
+    return tuple(named)
 
 
 def _mean_shape(section: Section) -> NDArray[np.float64]:

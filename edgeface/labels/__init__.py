@@ -1,8 +1,9 @@
 """What each landmark, parsing class and expression is called, and how one scheme becomes another.
 
-Three kinds of scheme: points (`LandmarkScheme`: IBUG68), maps (`ParsingScheme`: CelebAMask-19, LaPa-11,
-iBugMask-11/14, EasyPortrait-9/8/2) and classes (`ClassScheme`: FER8). A conversion that merges or drops
-classes is lossy by its table, whatever a given map contains, and is refused unless asked for.
+Four kinds of scheme: points (`LandmarkScheme`: IBUG68), maps (`ParsingScheme`: CelebAMask-19, LaPa-11,
+iBugMask-11/14, EasyPortrait-9/8/2), classes (`ClassScheme`: FER8) and coefficients (`CoefficientScheme`:
+BLENDSHAPES52). A conversion that merges or drops classes is lossy by its table, whatever a given map
+contains, and is refused unless asked for.
 
 Left and right in a class name are always the **person's own**: ``l_eye`` is the eye on the right of a frontal
 picture. Data sets disagree about this; the ids here are the data set's, the names are ours.
@@ -10,6 +11,7 @@ picture. Data sets disagree about this; the ids here are the data set's, the nam
 
 from __future__ import annotations
 
+from edgeface.labels.coefficients import BLENDSHAPES52, CoefficientScheme
 from edgeface.labels.conversion import Conversion, conversion, conversions, convert_labels, flip_labels
 from edgeface.labels.laid import lay_over
 from edgeface.labels.metrics import confusion_matrix, f1_per_class, iou_per_class
@@ -31,6 +33,7 @@ from edgeface.labels.schemes import (
 )
 
 __all__ = [
+    "BLENDSHAPES52",
     "CELEBAMASK19",
     "EASYPORTRAIT2",
     "EASYPORTRAIT8",
@@ -42,6 +45,7 @@ __all__ = [
     "LAPA11",
     "PARSING_SCHEMES",
     "ClassScheme",
+    "CoefficientScheme",
     "Conversion",
     "LandmarkScheme",
     "ParsingScheme",

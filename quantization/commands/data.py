@@ -113,7 +113,7 @@ def label(
     engine: str,
     workers: int,
 ) -> None:
-    """Let the teachers label boxes and points, or, with --parsing, maps; or any teacher shards.
+    """Let the teachers label boxes, points and blendshapes, or, with --parsing, maps; or any teacher shards.
 
     With --shards every shard becomes a new one with what the teachers say in it: several as one, and how far
     they agree. A shard that is done stays done: after a crash the same command does the rest.
@@ -131,10 +131,12 @@ def label(
     for folder, option in ((data, "--data"), (teachers, "--teachers")):
         if not folder.is_dir():
             raise click.BadParameter(f"{folder}: there is no such folder", param_hint=option)
+    from ..coefficients import label_blendshapes
     from ..label import label_all, label_parsing
 
     if not weights:
         label_all(data, teachers, labels, only or None)
+        label_blendshapes(data, teachers, labels, only or None)
         return
     from ..recipe import RECIPES, RecipeError, load_recipe
     from ..teachers.parsing import Drawer, labeller

@@ -60,7 +60,7 @@ class Sample:
         mask: uint8 [H, W], class ids of `mask_scheme` and 255 (ignore), of the picture's size.
         mask_scheme: Key of `edgeface.labels.PARSING_SCHEMES`; empty without a mask.
         votes: float32 [10], taggers' votes for FER-8's classes, "unknown" and "not a face".
-        blendshapes: float32 [52] in [0, 1], in the order of `quantization.datasets.blendshapes.BLENDSHAPES`;
+        blendshapes: float32 [52] in [0, 1], in the order of `edgeface.labels.BLENDSHAPES52`;
             left and right are the person's own.
         blendshapes_known: bool [52], False for what whoever said them cannot tell; None where all are known.
         expression: Class id of `edgeface.labels.FER8`, whatever the layout's own order; None without one.

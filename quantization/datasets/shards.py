@@ -31,9 +31,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeface.labels import PARSING_SCHEMES
+from edgeface.labels import BLENDSHAPES52, PARSING_SCHEMES
 
-from .blendshapes import BLENDSHAPES
 from .imagefiles import SUFFIXES, read_mask
 from .reading import BROKEN, DataSetError, ItemError, Job, Layout, check_finite
 from .sample import POINT_SCHEMES, Attribute, Sample, Terms
@@ -163,10 +162,10 @@ def _blendshapes_record(sample: Sample) -> dict[str, Any]:
     """Every coefficient under its name, and the names of those that nobody knows."""
     if sample.blendshapes is None:
         return {}
-    told = dict(zip(BLENDSHAPES, sample.blendshapes.tolist(), strict=True))
+    told = dict(zip(BLENDSHAPES52.names, sample.blendshapes.tolist(), strict=True))
     if sample.blendshapes_known is None:
         return {"blendshapes": told}
-    known = zip(BLENDSHAPES, sample.blendshapes_known, strict=True)
+    known = zip(BLENDSHAPES52.names, sample.blendshapes_known, strict=True)
     return {"blendshapes": told, "blendshapes_dead": [name for name, knows in known if not knows]}
 
 
@@ -317,11 +316,12 @@ def _blendshapes(
     told, dead = record.get("blendshapes"), record.get("blendshapes_dead")
     if told is None:
         return None, None
-    strange = sorted((set(told) ^ set(BLENDSHAPES)) | (set(dead or ()) - set(BLENDSHAPES)))
+    strange = sorted((set(told) ^ set(BLENDSHAPES52.names)) | (set(dead or ()) - set(BLENDSHAPES52.names)))
     if strange:
         raise ItemError(where, f"blendshapes: missing or unknown: {', '.join(strange)}")
-    values = check_finite(where, "blendshapes", [told[name] for name in BLENDSHAPES], (len(BLENDSHAPES),))
-    return values, None if dead is None else np.array([name not in dead for name in BLENDSHAPES])
+    names = BLENDSHAPES52.names
+    values = check_finite(where, "blendshapes", [told[name] for name in names], (len(names),))
+    return values, None if dead is None else np.array([name not in dead for name in names])
 
 
 LAYOUT = Layout("webdataset", None, _jobs)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ConvBnRelu", "Inverted", "Residual", "residual", "say_always", "stage", "upsample2"]
+__all__ = ["ConvBnRelu", "Inverted", "Residual", "residual", "say_always", "say_first", "stage", "upsample2"]
 
 _ALL_BUT_NOTHING = 1e-3
 
@@ -83,11 +83,16 @@ def upsample2(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def say_first(layer: nn.Conv2d, values: Sequence[float]) -> None:
+    """Makes a layer begin with about the same answer for every picture: ``values`` [outputs]."""
+    with torch.no_grad():
+        layer.bias.copy_(torch.tensor(values))  # type: ignore[union-attr]  # every last layer has one
+
+
 def say_always(layer: nn.Conv2d, values: Sequence[float]) -> None:
     """Makes a layer that nothing will teach say all but the same of every picture: ``values`` [outputs].
 
     Its weights are alike and small, not 0: of weights that are all 0 a quantiser cannot scale the bias.
     """
     nn.init.constant_(layer.weight, _ALL_BUT_NOTHING)
-    with torch.no_grad():
-        layer.bias.copy_(torch.tensor(values))  # type: ignore[union-attr]  # every last layer has one
+    say_first(layer, values)

@@ -1,15 +1,18 @@
-"""The landmark student: residual to the mean shape, visibility, and whether a face is there at all."""
+"""The landmark student: residual to the mean shape, visibility, whether a face is there, how it moves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from .blocks import ConvBnRelu, residual, stage
 
-__all__ = ["FacePoints", "LandmarkNet"]
+__all__ = ["COEFFICIENTS", "FacePoints", "LandmarkNet", "MovementNet"]
+
+COEFFICIENTS = 43
+"""Of the 52, those that their teacher ever moves: `quantization.teachers.blendshapes.LIVE`."""
 
 
 class FacePoints(nn.Module):
@@ -23,7 +26,7 @@ class FacePoints(nn.Module):
         nn.init.normal_(self.points.weight, std=1e-3)
         nn.init.zeros_(self.points.bias)
 
-    def answers(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def answers(self, code: Tensor) -> tuple[Tensor, ...]:
         """The three of a code [N, C, 1, 1]."""
         return self.points(code), self.visibility(code), self.presence(code)
 
@@ -37,7 +40,7 @@ class LandmarkNet(FacePoints):
     feature was seen; a global mean would not.
     """
 
-    outputs = ("points", "visibility", "presence")
+    outputs: tuple[str, ...] = ("points", "visibility", "presence")
     two_sided = ("presence",)
     """Logits of which calibration crops show one side alone: they are faces, and presence never says no."""
 
@@ -65,11 +68,37 @@ class LandmarkNet(FacePoints):
         self.code = ConvBnRelu(fifth, code, kernel=grid, padding=0)
         self.end_in_points(code)
 
-    @classmethod
-    def of(cls, student: Mapping[str, Any]) -> LandmarkNet:
+    @staticmethod
+    def of(student: Mapping[str, Any]) -> LandmarkNet:
         """The untrained network of a recipe's ``student``."""
+        kind = MovementNet if student.get("blendshapes") else LandmarkNet
         shape = (int(student["code"]), int(student.get("grid", 4)), student.get("expand", (0, 0, 0)))
-        return cls(student["widths"], *shape)
+        return kind(student["widths"], *shape)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.answers(self.code(self.backbone(x)))
+
+
+class MovementNet(LandmarkNet):
+    """A landmark student that also says how far each movement of the face goes: logits [N, 43, 1, 1].
+
+    All else is as without them, random weights included: the layer is drawn last.
+    """
+
+    outputs = (*LandmarkNet.outputs, "blendshapes")
+    begun_later = ("blendshapes.",)
+    """Parts that the weights of a course to start from may lack: they begin as they were drawn."""
+    rates: ClassVar[Mapping[str, float]] = {"blendshapes.": 10.0}
+    """How many times the rate of the others parts learn: the code is small (its standard deviation 0.08), and
+    these logits span fifteen. After 4,000 steps over a code that stays as it is, at a rate of 0.0016: mean
+    correlation on tuning photos 0.60 at the same rate, 0.69 at ten times that."""
+
+    def __init__(
+        self, widths: Sequence[int], code: int, grid: int = 4, expand: Sequence[int] = (0, 0, 0)
+    ) -> None:
+        super().__init__(widths, code, grid, expand)
+        self.blendshapes = nn.Conv2d(code, COEFFICIENTS, 1)
+
+    def answers(self, code: Tensor) -> tuple[Tensor, ...]:
+        """The four of a code [N, C, 1, 1]."""
+        return *super().answers(code), self.blendshapes(code)

@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeface.labels import IBUG68
-
-from ..datasets.blendshapes import sided
+from edgeface.labels import BLENDSHAPES52, IBUG68
 
 __all__ = ["EXPRESSIONS", "Camera", "Morphable", "Pose", "Shape", "draw_expression", "mirrored_expression"]
 
@@ -23,33 +21,10 @@ _UNSEEN = {  # clear films over the eye, the iris behind the cornea (painted on 
 _PARALLEL = 14  # places along which a point of the jaw slides to the silhouette
 
 
-EXPRESSIONS: tuple[str, ...] = (
-    *sided("browDown"),
-    "browInnerUp",
-    *sided("browOuterUp"),
-    "cheekPuff",
-    *sided("cheekSquint", "eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint"),
-    *sided("eyeWide"),
-    *("jawForward", "jawLeft", "jawOpen", "jawRight", "mouthClose"),
-    *sided("mouthDimple", "mouthFrown"),
-    *("mouthFunnel", "mouthLeft"),
-    *sided("mouthLowerDown", "mouthPress"),
-    *("mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"),
-    *sided("mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer"),
-)
+EXPRESSIONS: tuple[str, ...] = BLENDSHAPES52.names[1:]
 """ARKit's coefficients but the tongue's, in MediaPipe's order less ``_neutral``; sides are the person's."""
 
-_OPPOSITE = {"Left": "Right", "Right": "Left"}
-
-
-def _opposite(name: str) -> str:
-    for side, other in _OPPOSITE.items():
-        if name.endswith(side):
-            return name.removesuffix(side) + other
-    return name
-
-
-_SWAP = [EXPRESSIONS.index(_opposite(name)) for name in EXPRESSIONS]
+_SWAP = [place - 1 for place in BLENDSHAPES52.flip[1:]]
 
 
 def mirrored_expression(coefficients: Array) -> Array:

@@ -32,6 +32,7 @@ class Face:
         known: Whether a person or the renderer placed the points, and not a teacher.
         pointed: Whether anybody placed them; else they and ``visible`` say nothing.
         told: Whether ``visible`` says anything.
+        movement: float32 [2, 43], the blendshapes of the picture and of its mirror image; None: not known.
     """
 
     image: NDArray[np.uint8]
@@ -41,6 +42,7 @@ class Face:
     known: bool
     pointed: bool = True
     told: bool = True
+    movement: Array | None = None
 
     def without_points(self) -> Face:
         """A face of which nobody said more than that it is there."""

@@ -5,6 +5,9 @@ wing loss on faces whose points a person or the renderer placed, and on the othe
 answers for the mesh's points; ``visibility`` is the weight of what is hidden. ``student.rendered`` heads of
 the 3D model make up ``rendered_share`` of the faces. A teacher's recipe has an ``encoder``; one with
 ``softened`` learns the shapes as a few modes see them.
+``student.blendshapes`` adds what MediaPipe says of how a face moves (`quantization.coefficients`), of the
+built-in data sets' faces; a mirrored crop is taught the answer to the mirror image, and a covered one all the
+same: leaving out faces of which half is hidden changed nothing on tuning photos.
 With shards alone, the 3D model says which points hide where ``student.face3d`` asks it; else nobody does.
 """
 
@@ -26,13 +29,15 @@ from torch.nn import functional
 from edgeface.labels import IBUG68
 
 from .. import augment
+from ..coefficients import load_blendshapes
 from ..datasets import lfpw
 from ..label import SOURCES, load_labels
-from ..losses import ShapeModel, kd_loss, wing
+from ..losses import ShapeModel, kd_loss, movement_loss, wing
+from ..metrics import correlations
 from ..mistaken import load_mistaken
 from ..recipe import RecipeError
-from ..students.blocks import say_always
-from ..students.landmarks import LandmarkNet
+from ..students.blocks import say_always, say_first
+from ..students.landmarks import COEFFICIENTS, LandmarkNet, MovementNet
 from ..teachers.face3d import Face3D
 from ..teachers.landmarks import LandmarkTeacher, ask, load_pair
 from .faces import Face, piece, prepare, rendered
@@ -44,6 +49,7 @@ Array = NDArray[np.float32]
 _FLIP = list(IBUG68.flip)
 _TURNED_TO = 32.0  # degrees, of a crop that is turned, where student.turned_to does not say
 _TOLD = 0.3  # weight of the visibility where student.losses does not say
+_MOVED = 3.0  # weight of the blendshapes where student.losses does not say
 _COVER = (0.06, 0.26)  # radius of what is pasted before a face, in sides of the crop
 _CALIBRATION = 3  # seed
 _VISIBLE = 2.0  # logit of a visibility that nothing taught: every point is said to be seen
@@ -62,6 +68,8 @@ class LandmarkTask:
         self._train: list[Face] = []
         self._validation: list[Face] = []
         self._humans: list[Face] = []
+        self._movement = float(recipe.get("losses", {}).get("blendshapes", _MOVED))
+        self._movement *= bool(recipe.get("blendshapes"))
         self._head = data / "face3d" / "ict_face_model_light.npz"
         own: Shards | None = recipe.get("shards")
         self._backgrounds: list[tuple[NDArray[np.uint8], Array]] = []
@@ -79,6 +87,7 @@ class LandmarkTask:
         self._kd = float(recipe.get("losses", {}).get("kd", 0.0))
         self._visibility = float(recipe.get("losses", {}).get("visibility", _TOLD))
         asked = recipe.get("asked") or {}
+        self._usual = self._usual_movement() if self._movement else ()
         self._pair = load_pair(asked, recipe["crop"]) if self._kd and asked else None
 
     def _load(self, data: Path, labels: Path, face3d: Face3D) -> NDArray[np.float64]:
@@ -87,6 +96,7 @@ class LandmarkTask:
         for source in SOURCES:
             found = load_labels(labels, source.split)
             share = float(recipe["share"].get(source.split, 0.0))
+            moves = self._movements(labels, source.split) if share or source.split == "lfpw" else {}
             rows = [
                 i
                 for i in range(len(found.names))
@@ -106,6 +116,7 @@ class LandmarkTask:
                     # counts from pixels' edges. Taught as it is, the mirrored faces would contradict it.
                     shifted = found.points[i] - np.array([0.5, 0.0], np.float32)
                     face = prepare(rgb, found.boxes[i], shifted, face.visible, known=True)
+                face = replace(face, movement=moves.get(i))
                 if found.parts[i] == "tuning":
                     self._validation.append(face)
                 elif share:
@@ -113,6 +124,13 @@ class LandmarkTask:
                     drawn.append(1 + abs(yaw) / 20)  # turned heads are rare and hard: drawn more often
             weights += [share * w / sum(drawn) for w in drawn]
         return np.array(weights) / sum(weights)
+
+    def _movements(self, labels: Path, split: str) -> dict[int, Array]:
+        """Row of the labels -> blendshapes float32 [2, 43]; empty where the student does not learn them."""
+        if not self._movement:
+            return {}
+        said = load_blendshapes(labels, split)
+        return {int(i): values for i, values in enumerate(said.labels()) if said.known[i]}
 
     def _human_shapes(self, labels: Path) -> Array:
         """LFPW's points of the training part, [N, 68, 2] in crops."""
@@ -140,6 +158,22 @@ class LandmarkTask:
         if own.share == 1:
             self._humans = pointed[:: 1 + len(pointed) // _OFFSET_OF]
         return np.stack([self._canonical(face.points, face.box) for face in pointed])
+
+    def _usual_movement(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each coefficient over the faces as they are drawn, float32 [43].
+
+        Raises:
+            RecipeError: The teacher knows of no face that trains how it moves.
+        """
+        rows = [i for i, face in enumerate(self._train) if face.movement is not None]
+        if not rows:
+            raise RecipeError("student.blendshapes: no face that trains has any; leave it out")
+        values = np.stack([self._train[i].movement for i in rows])  # type: ignore[misc]  # none is None
+        weights = np.repeat(self._weights[rows], 2)
+        both = values.reshape(-1, COEFFICIENTS).astype(np.float64)
+        mean = np.average(both, axis=0, weights=weights)
+        scatter = np.sqrt(np.average((both - mean) ** 2, axis=0, weights=weights))
+        return torch.from_numpy(mean).float(), torch.from_numpy(scatter).float()
 
     def _soften(self, shapes: Array, explained: float) -> None:
         """Puts the training faces' points where the modes that explain so much of ``shapes`` see them."""
@@ -173,7 +207,10 @@ class LandmarkTask:
         return np.mean(apart, axis=0).astype(np.float32)
 
     def network(self) -> nn.Module:
-        return self._untaught(LandmarkNet.of(self._recipe))
+        network = LandmarkNet.of(self._recipe)
+        if isinstance(network, MovementNet) and self._usual:
+            say_first(network.blendshapes, torch.logit(self._usual[0], 1e-4).tolist())
+        return self._untaught(network)
 
     def _untaught(self, network: LandmarkNet | LandmarkTeacher) -> nn.Module:
         """The network; where no face says what is hidden, its visibility is the same for every face."""
@@ -220,8 +257,10 @@ class LandmarkTask:
             return self._rendered[rng.integers(len(self._rendered))]
         return self._train[rng.choice(len(self._train), p=self._weights)]
 
-    def _face_sample(self, rng: np.random.Generator, face: Face) -> tuple[NDArray[np.uint8], Array, Array]:
-        """A crop of the face, its points in crops [68, 2], and which are seen, 1 or 0 [68]."""
+    def _face_sample(
+        self, rng: np.random.Generator, face: Face
+    ) -> tuple[NDArray[np.uint8], Array, Array, Array | None]:
+        """A crop, its points in crops [68, 2], which are seen, 1 or 0 [68], and its blendshapes [43]."""
         centre, side = self._crop(face.box)
         centre = centre + np.clip(rng.normal(0, 0.05, 2), -0.14, 0.14) * side
         side *= float(np.exp(np.clip(rng.normal(0, 0.1), -0.25, 0.25)))
@@ -237,11 +276,13 @@ class LandmarkTask:
             face.image, matrix, (self._size, self._size), flags=cv2.INTER_LINEAR, borderMode=border
         )
         points = face.points @ matrix[:, :2].T + matrix[:, 2]
-        visible = face.visible
+        visible, movement = face.visible, face.movement
+        shown = None if movement is None else movement[0]
         if rng.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
             points, visible = points[_FLIP], visible[_FLIP]
             points[:, 0] = self._size - 1 - points[:, 0]
+            shown = None if movement is None else movement[1]
         seen = visible.astype(np.float32)
         covered = float(self._recipe["covered"])
         for _ in range(int(rng.choice([0, 1, 2], p=[1 - covered, 0.7 * covered, 0.3 * covered]))):
@@ -250,7 +291,7 @@ class LandmarkTask:
             seen[mask[at[:, 1], at[:, 0]] > 127] = 0
         inside = ((points > -0.5) & (points < self._size - 0.5)).all(1)
         seen[~inside] = 0
-        return crop, ((points + 0.5) / self._size).astype(np.float32), seen
+        return crop, ((points + 0.5) / self._size).astype(np.float32), seen, shown
 
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
         """Training crops as the runtime makes them: float32 [S, S, 3] in [-1, 127/128].
@@ -302,12 +343,15 @@ class LandmarkTask:
         present = np.ones(size, np.float32)
         known = np.zeros(size, np.bool_)
         pointed, told = np.ones(size, np.float32), np.ones(size, np.float32)
+        movement, moved = np.zeros((size, COEFFICIENTS), np.float32), np.zeros(size, np.float32)
         for i in range(size):
             if rng.random() < float(self._recipe["negatives"]):
                 crop, present[i] = self._no_face(rng), 0
             else:
                 face = self._draw(rng)
-                crop, points[i], seen[i] = self._face_sample(rng, face)
+                crop, points[i], seen[i], shown = self._face_sample(rng, face)
+                if shown is not None:
+                    movement[i], moved[i] = shown, 1
                 known[i], pointed[i], told[i] = face.known, face.pointed, face.told
             crop = augment.degrade(crop, rng, float(self._recipe["strength"]))
             images[i] = augment.damage(crop, rng, self._recipe.get("damage", {}))
@@ -319,6 +363,8 @@ class LandmarkTask:
             "pointed": torch.from_numpy(pointed),
             "told": torch.from_numpy(told),
         }
+        if self._movement:
+            batch |= {"movement": torch.from_numpy(movement), "moved": torch.from_numpy(moved)}
         if not self._kd:
             return batch
         if self._pair is None:
@@ -334,7 +380,7 @@ class LandmarkTask:
         With teachers KD-Loss instead of the wing loss, on the faces whose points are known. What nobody said
         of a face has no part in it.
         """
-        points, seen, present = (o.flatten(1) for o in outputs)
+        points, seen, present, *movement = (o.flatten(1) for o in outputs)
         points, face = points.view(-1, 68, 2), batch["present"]
         error = (points - batch["points"]).norm(dim=2)
         hidden = 1 - 0.5 * (1 - batch["seen"])  # a hidden point is taught, with less insistence
@@ -356,23 +402,38 @@ class LandmarkTask:
         presence = functional.binary_cross_entropy_with_logits(present[:, 0], face)
         total = 20 * shape + self._visibility * visibility + 0.3 * presence
         terms |= {"shape": shape.item(), "visibility": visibility.item(), "presence": presence.item()}
+        if self._movement:
+            moved = movement_loss(movement[0], batch["movement"], *self._usual, batch["moved"])
+            total = total + self._movement * moved
+            terms["blendshapes"] = moved.item()
         return total, terms
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """NME by the outer eye corners on the tuning images, against the teacher's points."""
+        """NME by the outer eye corners on the tuning images, against the teacher's points.
+
+        With blendshapes also how well they go with the teacher's: Pearson's correlation over the faces, the
+        mean of the coefficients.
+        """
         network.eval()
-        errors = []
+        errors, moves = [], []
         for face in (face for face in self._validation if face.pointed):
             matrix = self._matrix(*self._crop(face.box), 0.0)
             crop = cv2.warpAffine(face.image, matrix, (self._size, self._size))
             image = (torch.from_numpy(crop).permute(2, 0, 1)[None].float() - 128) / 128
-            guess = (network(image)[0].view(68, 2).numpy() + self._mean) * self._size - 0.5
+            said = network(image)
+            guess = (said[0].view(68, 2).numpy() + self._mean) * self._size - 0.5
             truth = face.points @ matrix[:, :2].T + matrix[:, 2]
             errors.append(
                 np.linalg.norm(guess - truth, axis=1).mean() / np.linalg.norm(truth[36] - truth[45])
             )
-        return {"nme": float(np.mean(errors))}
+            if face.movement is not None:
+                moves.append((torch.sigmoid(said[3]).flatten().numpy(), face.movement[0]))
+        figures = {"nme": float(np.mean(errors))}
+        if moves:
+            guessed, taught = (np.stack(column) for column in zip(*moves, strict=True))
+            figures["blendshapes"] = float(np.nanmean(correlations(guessed, taught)))
+        return figures
 
 
 class LandmarkTeacherTask(LandmarkTask):

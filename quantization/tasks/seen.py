@@ -182,6 +182,8 @@ def _landmarks(student: Mapping[str, Any]) -> _Loaded:
     asked = bool(student.get("losses", {}).get("kd"))
     if len(data) > 1:
         teachers["facemesh"] = f"the {'pose' if asked else 'points'} of the other pictures"
+    if student.get("blendshapes"):
+        teachers["blendshapes"] = "how the faces move: 43 coefficients"
     if asked:
         teachers["landmarks"] = "a tough and a tolerant one: where the points are"
     if "encoder" in student:

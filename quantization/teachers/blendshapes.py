@@ -15,8 +15,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from edgeface.labels import BLENDSHAPES52
+
 from ..datasets import Terms
-from ..datasets.blendshapes import BLENDSHAPES
 from .facemesh import FaceMesh
 
 __all__ = ["DEAD", "LIVE", "MESH_SUBSET", "TERMS", "Blendshapes", "MediaPipeFace"]
@@ -37,7 +38,7 @@ DEAD = frozenset({
 })  # fmt: skip
 """Outputs that stay near zero whatever the face does: no student should learn them from here."""
 
-LIVE = np.array([name not in DEAD for name in BLENDSHAPES])
+LIVE = np.array([name not in DEAD for name in BLENDSHAPES52.names])
 """bool [52], the others: which coefficients this teacher knows."""
 
 MESH_SUBSET = (

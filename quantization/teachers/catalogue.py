@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeface import read_image
-from edgeface.labels import FER8, parsing_scheme
+from edgeface.labels import BLENDSHAPES52, FER8, parsing_scheme
 
 from ..datasets import Terms
 from ..terms import TermsError
@@ -234,11 +234,11 @@ def _try_own(own: BuiltIn, model: Path, image: Path, teachers: Path) -> str:
 
         points, presence = FaceMesh(model).mesh(rgb, box)
         return f"{_within(points)}, presence {presence:.2f}"
-    from ..datasets.blendshapes import BLENDSHAPES
     from .blendshapes import MediaPipeFace
 
     shapes = MediaPipeFace(model)(rgb, box)[1]
-    return "\n".join(f"{name:<20}{v:.3f}" for name, v in zip(BLENDSHAPES, shapes.tolist(), strict=True))
+    said = zip(BLENDSHAPES52.names, shapes.tolist(), strict=True)
+    return "\n".join(f"{name:<20}{value:.3f}" for name, value in said)
 
 
 def _largest_face(

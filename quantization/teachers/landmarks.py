@@ -66,7 +66,7 @@ class LandmarkTeacher(FacePoints):
         self.code = ConvBnRelu(middle + coarse, code, kernel=size // 32, padding=0)
         self.end_in_points(code)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         *_, eighth, sixteenth, deepest = self.encoder(x)
         middle = self.middle(torch.cat([self.fine(eighth), sixteenth], dim=1))
         return self.answers(self.code(self.mix(torch.cat([middle, self.coarse(deepest)], dim=1))))

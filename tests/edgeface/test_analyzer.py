@@ -20,7 +20,7 @@ from edgeface.bundle import Bundle, encode_bundle
 from edgeface.errors import ArgumentError, BundleError, DeviceError, FrameError
 from edgeface.frame import Frame, read_image
 from edgeface.results import BBox, Face
-from tests.bundles import TINY, opened, seal
+from tests.bundles import MOVES, TINY, moving, opened, seal
 
 SILENT: dict[str, Any] = {"detection": {}, "landmarks": {}, "parsing": {}, "expression": {}}
 
@@ -538,3 +538,19 @@ def test_a_tall_frame_is_shown_to_the_detector_for_tall_frames(bundle: Bundle) -
         analyzer.analyze(np.full((64, 48, 3), 255, np.uint8))
     assert shown[-1][0] == "detection"
     assert shown[-1][1] < shown[1][1]
+
+
+def test_a_face_moves_where_the_landmark_model_tells_it(bundle: Bundle) -> None:
+    boxes, frame = [BBox(40, 40, 60, 60)], np.zeros((200, 200, 3), np.uint8)
+    told = {**SILENT, "landmarks": {"blendshapes": [0.0, -9.0, 9.0]}}
+    tells = Bundle.from_bytes(moving(TINY.read_bytes()))
+    with FaceAnalyzer(bundle=tells, backend=ScriptedBackend(told)) as analyzer:
+        (face,) = analyzer.analyze(frame, boxes=boxes).faces
+        (other,) = analyzer.analyze(frame, boxes=boxes, skip=["landmarks"]).faces
+    assert face.blendshapes is not None
+    assert face.blendshapes.to_dict() == pytest.approx(dict(zip(MOVES, (0.5, 0, 1), strict=True)), abs=0.01)
+    assert other.landmarks is other.blendshapes is None
+    with FaceAnalyzer(bundle=bundle, backend=ScriptedBackend(SILENT)) as analyzer:
+        (face,) = analyzer.analyze(frame, boxes=boxes).faces
+    assert face.landmarks is not None
+    assert face.blendshapes is None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edgeface import labels
 from edgeface.errors import ArgumentError, ConversionError
 from edgeface.labels import (
+    BLENDSHAPES52,
     CELEBAMASK19,
     FER8,
     IBUG68,
@@ -71,6 +72,19 @@ def test_landmark_parts_cover_all_points_once() -> None:
     assert covered == list(range(68))
     assert len(set(IBUG68.names)) == len(IBUG68) == 68
     assert (IBUG68.names[30], IBUG68.names[36]) == ("nose_bridge_3", "right_eye_0")
+
+
+def test_coefficients_are_52_in_mirrored_pairs() -> None:
+    names, flip = BLENDSHAPES52.names, BLENDSHAPES52.flip
+    assert len(BLENDSHAPES52) == len(set(names)) == 52
+    assert [flip[place] for place in flip] == list(range(52))
+    swapped = {name: names[flip[i]] for i, name in enumerate(names)}
+    assert swapped["eyeLookInLeft"] == "eyeLookInRight"
+    assert swapped["jawLeft"] == "jawRight"
+    assert {name for name in names if swapped[name] == name} == {
+        "_neutral", "browInnerUp", "cheekPuff", "jawForward", "jawOpen", "mouthClose", "mouthFunnel",
+        "mouthPucker", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper",
+    }  # fmt: skip
 
 
 def test_a_landmark_flip_swaps_sides_and_undoes_itself() -> None:

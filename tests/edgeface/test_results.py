@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 import edgeface
 from edgeface.errors import ArgumentError, ConversionError
-from edgeface.labels import CELEBAMASK19, FER8, IBUG68
-from edgeface.results import BBox, Expression, Face, FrameResult, Landmarks, ParsingMap, Ran
+from edgeface.labels import BLENDSHAPES52, CELEBAMASK19, FER8, IBUG68
+from edgeface.results import BBox, Blendshapes, Expression, Face, FrameResult, Landmarks, ParsingMap, Ran
 
 SCHEMA = json.loads((Path(edgeface.__file__).parent / "schema.json").read_text())
 RANDOM = np.random.default_rng(11)
@@ -35,6 +35,7 @@ def whole_face(x: float = 10.0, side: float = 50.0) -> Face:
         landmarks=Landmarks(RANDOM.uniform(0, 50, (68, 2)), RANDOM.uniform(0, 1, 68), 0.99),
         parsing=ParsingMap(labels, BBox(x - 20, -5, side * 1.5, side * 2)),
         expression=Expression(scores(happiness=0.75, neutral=0.25)),
+        blendshapes=Blendshapes(("jawOpen", "eyeBlinkLeft"), np.array([0.25, 1.0])),
     )
 
 
@@ -240,6 +241,32 @@ def test_an_expression_names_its_best_class() -> None:
         expression.scores["fear"] = 1.0  # type: ignore[index]
 
 
+def test_blendshapes_are_looked_up_by_name_and_know_no_others() -> None:
+    moves = Blendshapes(BLENDSHAPES52.names[1:3], [0.5, 0.125])
+    assert (moves["browDownLeft"], moves["browDownRight"]) == (0.5, 0.125)
+    assert moves.scores.dtype == np.float32
+    assert not moves.scores.flags.writeable
+    with pytest.raises(ArgumentError, match="no blendshape 'jawOpen': this model gives browDownLeft, brow"):
+        moves["jawOpen"]
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "message"),
+    [
+        (("jawOpen", "tongueOut"), [0, 0], "unknown are tongueOut"),
+        (("jawOpen", "jawOpen"), [0, 0], "a name is given twice"),
+        (("jawOpen",), [0, 0], r"must have the shape \[1\], not \[2\]"),
+        (("jawOpen",), [1.5], "between 0 and 1"),
+        (("jawOpen",), [float("nan")], "between 0 and 1"),
+    ],
+)
+def test_blendshapes_that_cannot_be_are_refused(
+    names: tuple[str, ...], values: list[float], message: str
+) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        Blendshapes(names, values)  # type: ignore[arg-type]
+
+
 def test_faces_come_largest_first() -> None:
     assert [face.bbox.width for face in whole_result().faces] == [90, 60, 40]
     same = [Face(BBox(x, 0, 5, 5)) for x in (3, 1, 2)]
@@ -293,6 +320,8 @@ def test_json_follows_the_schema_and_keeps_the_values() -> None:
     }
     assert face["landmarks"]["scheme"] == IBUG68.key
     assert said["faces"][0]["landmarks"] is None
+    assert face["blendshapes"] == {"jawOpen": 0.25, "eyeBlinkLeft": 1.0}
+    assert said["faces"][0]["blendshapes"] is None
     Draft202012Validator(SCHEMA).validate(FrameResult((), 640, 480).to_dict())
 
 
@@ -323,9 +352,11 @@ def test_the_schema_describes_every_key_that_is_written() -> None:
     assert set(SCHEMA["required"]) == set(said) - {"degraded", "ran"}
     earlier = {key: value for key, value in said.items() if key in SCHEMA["required"]}
     Draft202012Validator(SCHEMA).validate(earlier)
+    later = {"face": {"blendshapes"}}
     for name, written in parts.items():
         described = SCHEMA["$defs"][name]
-        assert set(written) == set(described["properties"]) == set(described["required"])
+        assert set(written) == set(described["properties"])
+        assert set(written) - later.get(name, set()) == set(described["required"])
 
 
 @pytest.mark.parametrize("key", ["schema", "width", "faces"])

@@ -24,7 +24,7 @@ from edgeface.camera import Actor, Place, SyntheticCamera
 from edgeface.errors import ArgumentError, FrameError
 from edgeface.frame import Frame, read_image
 from edgeface.known import TrackSettings
-from edgeface.results import BBox, Face, FrameResult
+from edgeface.results import BBox, Blendshapes, Face, FrameResult
 from edgeface.smoothing import OneEuro
 from edgeface.tracking import FaceTracker
 from edgeface.tracks import TrackResult
@@ -319,6 +319,40 @@ def test_uneven_time_steps_cost_no_number(steps: list[float], across: float, dow
     crowd = Crowd([Person(lambda t: (320 + across * t / end, 240 + down * t / end))], noise=0.3)
     results = watched(crowd, moments, TrackSettings(pose=False))
     assert {track.id for result in results for track in result.tracks} == {1}
+
+
+class Moving(Crowd):
+    """Its mouth trembles; its eye blinks for a tenth of a second, one second in."""
+
+    def _face(self, box: BBox, person: Person | None, seconds: float) -> Face:
+        face = super()._face(box, person, seconds)
+        tremble = 0.3 + 0.02 * np.sin(97 * seconds)
+        blink = float(1 <= seconds < 1.1)
+        return replace(
+            face, blendshapes=Blendshapes(("mouthFunnel", "eyeBlinkLeft"), np.array([tremble, blink]))
+        )
+
+
+def moves_of(settings: TrackSettings | None) -> NDArray[np.float32]:
+    told = [
+        result.tracks[0].face.blendshapes
+        for result in watched(Moving([Person(still(320, 240))]), times(2.0), settings)
+    ]
+    return np.stack([each.scores for each in told if each is not None])
+
+
+def test_movements_tremble_less_and_a_blink_is_as_quick_as_it_was() -> None:
+    raw, smooth = moves_of(RAW), moves_of(None)
+    assert raw.shape == smooth.shape == (60, 2)
+    assert np.diff(smooth[:, 0]).std() < 0.5 * np.diff(raw[:, 0]).std()
+    shut = raw[:, 1] > 0.5
+    assert shut.sum() == 3
+    assert smooth[shut, 1].min() > 0.8  # in its first frame
+    assert smooth[np.flatnonzero(shut)[-1] + 2, 1] < 0.1
+
+
+def test_without_movements_a_track_has_none() -> None:
+    assert watched(Crowd([Person(still(320, 240))]), times(0.2))[-1].tracks[0].face.blendshapes is None
 
 
 def test_an_expression_is_read_in_every_third_frame_and_shown_in_all() -> None:

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgeface.labels import IBUG68
+from edgeface.labels import BLENDSHAPES52, IBUG68
 from quantization import splits
 from quantization.synthetic import EXPRESSIONS
 
@@ -254,6 +254,16 @@ def make_labels(folder: Path, parts: dict[str, list[str]]) -> Path:
             parts=np.array(parts[split]),
             points=np.stack([f.points for f in faces]),
             trust=np.ones(len(names), np.float32),
+        )
+        # Movements that a mirror exchanges, drawn by lot: nothing of them is to be seen in the pictures.
+        seen = np.random.default_rng(_SETS[split][2]).random((len(names), len(BLENDSHAPES52)), np.float32)
+        np.savez(
+            folder / f"{split}_blendshapes.npz",
+            names=columns["names"],
+            boxes=columns["boxes"],
+            seen=seen,
+            mirror=seen[:, list(BLENDSHAPES52.flip)],
+            presence=np.ones(len(names), np.float32),
         )
         if split in {"celeba_hq", "lfpw"}:  # what the parsing teacher drew
             (folder / "parsing" / split).mkdir(parents=True)

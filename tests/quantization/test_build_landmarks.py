@@ -13,8 +13,11 @@ import torch
 from click.testing import CliRunner
 
 from edgeface import Bundle, FaceAnalyzer, read_image
+from edgeface.edgetpu_compiler import ON_CPU
 from quantization import splits
 from quantization.__main__ import main
+from quantization.coefficients import LIVE_NAMES
+from quantization.subjects import Subject
 from tests.quantization import tiny
 from tests.quantization.miniature import Miniature, write_points
 
@@ -63,6 +66,9 @@ def with_a_face(drawn: Miniature, photo: Path, root: Path) -> Miniature:
         columns["keypoints"][i] = [*eyes, points[30], *mouth]
         items.append(splits.Item(str(name), splits.digest(folder / name), str(columns["parts"][i])))
     np.savez(made.labels / "lfpw.npz", **columns)
+    with np.load(made.labels / "lfpw_blendshapes.npz") as stored:
+        said = dict(stored) | {"boxes": columns["boxes"]}
+    np.savez(made.labels / "lfpw_blendshapes.npz", **said)
     seen = {key: columns[key] for key in ("names", "boxes", "scores", "keypoints")}
     np.savez(made.labels / "lfpw_faces.npz", **seen, agreed=np.ones(len(items), np.bool_))
     with made.split():
@@ -117,3 +123,39 @@ def test_landmarks_from_labels_to_a_page(miniature, repository, tmp_path):
 
     again = build("--dry-run")
     assert again.output.splitlines()[-1].startswith("0 of ")
+
+
+def test_blendshapes_from_labels_to_a_card(miniature, repository, tmp_path):
+    photo = repository / "examples/astronaut.jpg"
+    place = with_a_face(miniature, photo, tmp_path)
+    moving = tiny.LANDMARKS.replace("[student]", "[student]\nblendshapes = true")
+    recipe = tiny.write(tmp_path / "recipes", moving=moving)
+    words = ["build", recipe, "--data", place.data, "--labels", place.labels, "--teachers", tmp_path]
+    words += ["--runs", tmp_path / "runs", "--threads", "1", "--frames", "2"]
+    with place.split():
+        done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    assert done.output.index("label blendshapes lfpw: ") < done.output.index("distill moving: ")
+    rows = [json.loads(row) for row in (tmp_path / "runs/moving/log.jsonl").read_text().splitlines()]
+    assert all({"blendshapes", "val_blendshapes"} <= set(row) for row in rows)
+    built = tmp_path / "runs/built/moving"
+    bundle = Bundle.load(built / "student.bundle")
+    model = bundle.model("landmarks")
+    assert [output.name for output in model.outputs] == ["points", "visibility", "presence", "blendshapes"]
+    assert tuple(model.head["blendshapes"]) == LIVE_NAMES
+    assert model.metrics[ON_CPU] == 0
+    assert "Not given, because the teacher never moves them: _neutral" in bundle.card("landmarks")
+    figures = json.loads((built / "results/metrics.json").read_text())["landmarks"]
+    assert {"blendshapes_faces", "blendshapes_counted"} <= set(figures["int8"]) & set(figures["fp32"])
+    whole = read_image(photo)
+    with FaceAnalyzer(("landmarks",)) as shipped, FaceAnalyzer(("landmarks",), bundle=bundle) as analyzer:
+        (face,) = shipped.analyze(whole).faces
+        (moved,) = analyzer.analyze(whole, boxes=[face.bbox]).faces
+    assert moved.blendshapes is not None
+    assert moved.blendshapes.names == LIVE_NAMES
+    # The network's file alone, too, whether or not the built-in student gives any.
+    file = Subject.of(built / "landmarks.int8.tflite", tasks=["landmarks"])
+    with file.open(("landmarks",)) as alone:
+        assert alone.analyze(whole, boxes=[face.bbox]).faces[0].blendshapes == moved.blendshapes
+    # After thirty steps it says of everybody what most faces of the miniature do, which is drawn by lot.
+    assert 0.2 < float(np.median(moved.blendshapes.scores)) < 0.8

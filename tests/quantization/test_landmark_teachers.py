@@ -381,7 +381,7 @@ def test_a_share_of_the_faces_is_rendered_and_the_rest_are_photos(load, with_eye
         assert np.array_equal(a.image, b.image)
         assert np.array_equal(a.points, b.points)
     for head in task._rendered:
-        crop, points, seen = task._face_sample(np.random.default_rng(8), head)
+        crop, points, seen, _ = task._face_sample(np.random.default_rng(8), head)
         assert crop.shape == (112, 112, 3)
         assert ((points[seen > 0] > 0) & (points[seen > 0] < 1)).all()
     # What the quantiser calibrates on are photos alone.

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from edgeface.labels import BLENDSHAPES52
 from quantization.__main__ import main
 from quantization.datasets import Sample, Terms, open_dataset, write_shard
-from quantization.datasets.blendshapes import BLENDSHAPES
 from quantization.datasets.shards import read_notes
 from quantization.members import Mesh
 from quantization.panel import Panel
@@ -65,10 +65,12 @@ def test_points_and_coefficients_are_written_and_read(shards, tmp_path, teachers
     low, size = np.array([x, y]), np.array([width, height])
     assert (sample.points > low - size / 4).all()
     assert (sample.points < low + 1.25 * size).all()
-    said = dict(zip(BLENDSHAPES, sample.blendshapes.tolist(), strict=True))
+    said = dict(zip(BLENDSHAPES52.names, sample.blendshapes.tolist(), strict=True))
     assert min(said["mouthSmileLeft"], said["mouthSmileRight"]) > 0.7
     assert max(said["jawOpen"], said["eyeBlinkLeft"], said["mouthFrownRight"]) < 0.2
-    assert {n for n, knows in zip(BLENDSHAPES, sample.blendshapes_known, strict=True) if not knows} == DEAD
+    assert {
+        n for n, knows in zip(BLENDSHAPES52.names, sample.blendshapes_known, strict=True) if not knows
+    } == DEAD
     assert data.terms.title.split("; ") == [
         "drawn",
         "MediaPipe Face Mesh (Kartynnik et al., 2019)",

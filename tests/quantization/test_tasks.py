@@ -364,7 +364,7 @@ def test_what_grades_landmarks_does_not_train_them(tasks):
 def test_points_follow_the_face_into_the_crop(tasks, seed):
     """The eyes' points lie on the red and the green eye; a mirrored crop swaps them, labels and all."""
     rng = np.random.default_rng(seed)
-    crop, points, seen = tasks["landmarks"]._face_sample(rng, tasks["landmarks"]._draw(rng))
+    crop, points, seen, _ = tasks["landmarks"]._face_sample(rng, tasks["landmarks"]._draw(rng))
     assert crop.shape == (112, 112, 3)
     assert points.shape == (68, 2)
     assert set(np.unique(seen)) <= {0.0, 1.0}

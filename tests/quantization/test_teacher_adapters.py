@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeface.errors import ArgumentError, ConversionError
-from edgeface.labels import FER8, PARSING_SCHEMES
+from edgeface.labels import BLENDSHAPES52, FER8, PARSING_SCHEMES
 from quantization.__main__ import main
-from quantization.datasets.blendshapes import BLENDSHAPES
 from quantization.teachers.adapter import AdapterError, Crop, Expression, Input, Landmarks, Parsing
 from quantization.teachers.adapterfile import load_adapter
 from quantization.teachers.answers import answer
@@ -678,14 +677,16 @@ def test_bisenets_checkpoint_becomes_the_model_of_its_adapter(tmp_path, bisenet,
 
 
 def test_the_blendshapes_are_52_in_mirrored_pairs():
-    assert len(BLENDSHAPES) == len(set(BLENDSHAPES)) == 52
-    swapped = {n.replace("Left", "?").replace("Right", "Left").replace("?", "Right") for n in BLENDSHAPES}
-    assert swapped == set(BLENDSHAPES)
+    assert len(BLENDSHAPES52.names) == len(set(BLENDSHAPES52.names)) == 52
+    swapped = {
+        n.replace("Left", "?").replace("Right", "Left").replace("?", "Right") for n in BLENDSHAPES52.names
+    }
+    assert swapped == set(BLENDSHAPES52.names)
     # places that MediaPipe's own documentation gives
     for place, name in ((1, "browDownLeft"), (3, "browInnerUp"), (9, "eyeBlinkLeft"), (25, "jawOpen"),
                         (38, "mouthPucker"), (44, "mouthSmileLeft"), (51, "noseSneerRight")):  # fmt: skip
-        assert BLENDSHAPES[place] == name
-    assert set(BLENDSHAPES) > DEAD
+        assert BLENDSHAPES52.names[place] == name
+    assert set(BLENDSHAPES52.names) > DEAD
     assert len(DEAD) == 9
 
 
@@ -700,7 +701,7 @@ def test_the_astronaut_smiles(teachers, astronaut):
     path = teachers / "mediapipe_face_landmarker.task"
     face = MediaPipeFace(path)
     mesh, shapes, presence = face(astronaut, BOX)
-    said = dict(zip(BLENDSHAPES, shapes.tolist(), strict=True))
+    said = dict(zip(BLENDSHAPES52.names, shapes.tolist(), strict=True))
     assert presence > 0.99
     assert mesh.shape == (478, 2)
     assert min(said["mouthSmileLeft"], said["mouthSmileRight"]) > 0.7
@@ -727,7 +728,7 @@ def test_an_eye_that_closes_is_the_persons_own_left_or_right(teachers, astronaut
     mesh, shapes, _ = MediaPipeFace(path)(astronaut, BOX)
     assert (mesh[list(upper), 0].mean() > mesh[1, 0]) == (side == "Left")  # right of the nose in the picture
     mesh[list(upper)] = mesh[list(lower)]
-    change = dict(zip(BLENDSHAPES, (Blendshapes(path)(mesh) - shapes).tolist(), strict=True))
+    change = dict(zip(BLENDSHAPES52.names, (Blendshapes(path)(mesh) - shapes).tolist(), strict=True))
     assert max(change, key=change.get) == f"eyeBlink{side}"
 
 

@@ -12,7 +12,7 @@ from edgeface.bundle import Bundle, ModelSpec
 from edgeface.errors import BundleError
 from edgeface.heads.landmarks import LandmarksHead
 from edgeface.results import BBox
-from tests.bundles import TINY, rescaled, stored
+from tests.bundles import MOVES, TINY, moving, rescaled, stored
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +101,44 @@ def test_a_model_needs_its_crop(spec: ModelSpec) -> None:
     head = LandmarksHead(dataclasses.replace(spec, crop=None))
     with pytest.raises(BundleError, match=r"models\.landmarks\.crop"):
         head.prepare(np.zeros((9, 9, 3), np.uint8), BBox(1, 1, 5, 5), 0.0)
+
+
+@pytest.fixture(scope="module")
+def moves() -> ModelSpec:
+    return Bundle.from_bytes(moving(TINY.read_bytes())).model("landmarks")
+
+
+def test_a_model_that_tells_how_a_face_moves_is_read_by_its_own_names(moves: ModelSpec) -> None:
+    head, logits = LandmarksHead(moves), np.array([-4.0, 0.0, 5.0])
+    said = head.movement({"blendshapes": stored(moves.output("blendshapes"), logits)})
+    assert said is not None
+    assert said.names == MOVES
+    np.testing.assert_allclose(said.scores, 1 / (1 + np.exp(-logits)), atol=0.01)
+    assert said["eyeBlinkRight"] == pytest.approx(0.993, abs=0.002)
+
+
+def test_a_model_that_does_not_tell_says_nothing(spec: ModelSpec) -> None:
+    assert LandmarksHead(spec).movement({}) is None
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        None,
+        [],
+        ["jawOpen", "tongueOut", "eyeBlinkLeft"],
+        ["jawOpen"] * 3,
+        list(MOVES[:2]),
+        "jawOpen",
+        [3, 4, 5],
+    ],
+    ids=str,
+)
+def test_coefficients_without_their_names_are_a_bundle_error(moves: ModelSpec, named: Any) -> None:
+    with pytest.raises(BundleError, match=r"models\.landmarks\.(head|outputs).*blendshapes"):
+        LandmarksHead(dataclasses.replace(moves, head={**moves.head, "blendshapes": named}))
+
+
+def test_names_without_their_output_are_a_bundle_error(spec: ModelSpec) -> None:
+    with pytest.raises(BundleError, match=r"head\.blendshapes: names what no output of the model is called"):
+        LandmarksHead(dataclasses.replace(spec, head={**spec.head, "blendshapes": list(MOVES)}))

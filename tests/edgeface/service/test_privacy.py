@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
-from edgeface import BBox, Face, FaceAnalyzer
+from edgeface import BBox, Blendshapes, Face, FaceAnalyzer, FrameResult
 from edgeface.service import ServiceSettings
-from edgeface.service.privacy import CoverMemory, hide_faces
+from edgeface.service.privacy import CoverMemory, counts_of, hide_faces
 from tests.edgeface.service.running import QUICK, astronaut, jpeg, running
 
 SECOND = 1_000_000_000
@@ -155,6 +155,13 @@ def test_counts_alone_leave_where_that_is_asked_for() -> None:
             webcam.send(jpeg())
             told = json.loads(webcam.recv(20))
             assert set(told) == {"schema", "timestamp_ns", "faces", "facing", "events"}
+
+
+def test_counts_tell_nothing_of_how_a_face_moves() -> None:
+    face = Face(BBox(1, 2, 30, 40), blendshapes=Blendshapes(("jawOpen",), np.array([0.5], np.float32)))
+    result = FrameResult((face,), 64, 48)
+    assert "jawOpen" in json.dumps(result.to_dict())
+    assert set(counts_of(result)) == {"schema", "timestamp_ns", "faces"}
 
 
 def assert_counts(told: dict[str, Any]) -> None:
