@@ -255,8 +255,10 @@ def _fitted(name: str, task: Any, network: nn.Module) -> dict[str, Any]:
     """What a head needs that training found: the mean shape, the temperature."""
     found: dict[str, Any] = {}
     if name == "landmarks":
+        from .students.landmarks import MovementNet
+
         points = task.mean_shape + task.annotation_offset(network)
-        if "blendshapes" in type(network).outputs:
+        if isinstance(network, MovementNet):
             from .coefficients import LIVE_NAMES
 
             found["blendshapes"] = list(LIVE_NAMES)

@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("files", nargs="*", type=Path, help="(default: those of quantization/candidates)")
     parser.add_argument("--rounds", type=int, default=300, help="timed ones (default: 300)")
-    parser.add_argument("--out", type=Path, help="write the result here, as JSON, and the plot beside it")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="write the result here, as JSON, and beside it the plot, where any was trained",
+    )
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     comparisons = [load_comparison(path) for path in asked.files or sorted(_FILES.glob("*.toml"))]
@@ -78,8 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(result))
     if asked.out:
         asked.out.write_text(json.dumps(result, indent=1) + "\n")
-        asked.out.with_suffix(".png").write_bytes(draw(plot(result)))
-        print(f"\nwritten to {asked.out} and {asked.out.with_suffix('.png')}")
+        if any(one["learned"] for told in result["tasks"].values() for one in told["candidates"].values()):
+            asked.out.with_suffix(".png").write_bytes(draw(plot(result)))
+        print(f"\nwritten to {asked.out}")
     return 0
 
 

@@ -40,7 +40,7 @@ def _bundle(callback: Callable[..., Any] | None) -> Callable[[Any], Any]:
         type=click.Path(path_type=Path),
         metavar="FILE",
         callback=callback,
-        help="Models other than the built-in base ones: `nano`, built in too and several times as fast; a "
+        help="Models other than the built-in base ones: `nano`, built in too, for a Pi 3 or a Zero 2 W; a "
         "bundle file, not a link to one; or `store` for what `edgeface models install` put there.",
     )
 

@@ -55,7 +55,7 @@ def schedule(text):
 
 def student_text(**more):
     """The shipped recipe with small widths and ``more`` keys of its student."""
-    text = (RECIPES / "landmarks.toml").read_text()
+    text = (RECIPES / "landmarks-fifth.toml").read_text()
     for before, after in (
         ("widths = [16, 32, 64, 128, 64]", "widths = [4, 8, 8, 12, 12]"),
         ("code = 256", "code = 24"),
@@ -313,7 +313,7 @@ def test_a_batch_without_a_face_asks_and_costs_nothing(taught):
 
 
 def test_a_pair_that_is_none_is_named(asked, load, recipes):
-    crop = load_recipe(RECIPES / "landmarks.toml")["deploy"]["crop"]
+    crop = load_recipe(RECIPES / "landmarks-fifth.toml")["deploy"]["crop"]
     tough, tolerant = asked.items()
     for several in ([tolerant, tough], [tough], [tough, tolerant, tough]):
         wrong = {f"{i} {name}": value for i, (name, value) in enumerate(several)}
@@ -385,7 +385,7 @@ def test_a_share_of_the_faces_is_rendered_and_the_rest_are_photos(load, with_eye
         assert crop.shape == (112, 112, 3)
         assert ((points[seen > 0] > 0) & (points[seen > 0] < 1)).all()
     # What the quantiser calibrates on are photos alone.
-    plain = load(load_recipe(RECIPES / "landmarks.toml"))
+    plain = load(load_recipe(RECIPES / "landmarks-fifth.toml"))
     assert np.array_equal(np.stack(list(task.calibration(9))), np.stack(list(plain.calibration(9))))
     path.write_text(student_text(rendered=5))
     with pytest.raises(RecipeError, match=r"student\.rendered_share is missing beside student\.rendered"):
@@ -393,7 +393,7 @@ def test_a_share_of_the_faces_is_rendered_and_the_rest_are_photos(load, with_eye
 
 
 def test_what_grades_parsing_teaches_landmarks_only_where_a_recipe_says_so(load, miniature, tmp_path):
-    recipe = load_recipe(RECIPES / "landmarks.toml")
+    recipe = load_recipe(RECIPES / "landmarks-fifth.toml")
     assert recipe["student"].pop("also_validation") == ["celebamask"]
     task = load(recipe, where=miniature.labels)
     assert len(task._train) == 6 + 4 + 3 + 3 + 4

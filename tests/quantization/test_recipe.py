@@ -64,7 +64,7 @@ def test_every_committed_recipe_is_sound(path):
     [
         ("balance", "balanse", "student.balanse: no such key; did you mean balance?"),
         ("batch = 64", "bach = 64", "schedule.bach: no such key; did you mean batch?"),
-        ("balance", "zebra", "student.zebra: no such key; write one of widths, balance"),
+        ("balance", "zebra", "student.zebra: no such key; write one of widths, expand, balance"),
         ("batch = 64", "", "schedule.batch is missing; write a whole number of at least 1"),
         ("batch = 64", "batch = 0", "schedule.batch is 0; write a whole number of at least 1"),
         ("batch = 64", "batch = 6.5", "schedule.batch is 6.5; write a whole number"),

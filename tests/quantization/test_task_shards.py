@@ -14,7 +14,7 @@ import torch
 
 from edgeface import BBox, Bundle, FaceAnalyzer
 from edgeface.labels import CELEBAMASK19, IBUG11, LAPA11
-from quantization.build import _network, build
+from quantization.build import build, network_of
 from quantization.datasets import DataSetError, Sample, Terms, open_dataset, write_shard
 from quantization.datasets.shards import held_out
 from quantization.recipe import RECIPES, TASKS, RecipeError, check_recipe, load_recipe, sets_of
@@ -73,6 +73,7 @@ def votes(seed):
 def recipe_of(task, *shards, more=None, **data):
     """The shipped recipe of the task over shards alone, with a network of a few numbers."""
     plain = {"detection": "own-folder", "expression": "expression-first"}  # the courses that ask nobody
+    plain["landmarks"] = "landmarks-fifth"  # and the one before blendshapes
     base = RECIPES / f"{plain.get(task, task)}.toml"
     recipe = copy.deepcopy(load_recipe(base))
     student = {k: v for k, v in recipe["student"].items() if k not in OF_BUILT_IN} | SMALLER[task]
@@ -119,7 +120,7 @@ def test_a_student_trains_from_shards_and_needs_nothing_else(task, shards, tmp_p
     assert told[0].startswith(f"{task}: ")
     network = fit(lessons, Schedule(**recipe["schedule"]), tmp_path, threads=1)
     assert all(torch.isfinite(p).all() for p in network.parameters())
-    again = load_weights(_network(recipe), tmp_path / "weights.npz")  # what packing loads
+    again = load_weights(network_of(recipe), tmp_path / "weights.npz")  # what packing loads
     crops = list(lessons.calibration(3))
     assert len(crops) >= 3
     assert crops[0].dtype == np.float32
@@ -343,7 +344,7 @@ def test_maps_keep_their_scheme_or_are_converted_where_nothing_is_lost(shards, t
     labels = set(batch["mask"].unique().tolist())
     assert labels <= {*range(len(LAPA11)), 255}
     assert lessons.network()(batch["image"])[0].shape[1] == len(LAPA11)
-    assert _network(own)(batch["image"])[0].shape[1] == len(LAPA11)
+    assert network_of(own)(batch["image"])[0].shape[1] == len(LAPA11)
 
 
 def test_a_conversion_that_loses_something_must_be_asked_for(tmp_path):

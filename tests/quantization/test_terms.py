@@ -153,7 +153,7 @@ def test_an_earlier_course_counts(tmp_path):
     """What a student saw first it has seen, though its last recipe does not name it."""
     text = (RECIPES / "landmarks.toml").read_text()
     (share,) = re.findall(r"(?m)^share = .*$", text)
-    alone = text.replace(share, "share = { lfpw = 1.0 }").replace("landmarks-fourth", "begun")
+    alone = text.replace(share, "share = { lfpw = 1.0 }").replace("landmarks-fifth", "begun")
     (tmp_path / "last.toml").write_text(alone)
     with pytest.raises(TermsError, match=r"starts from 'begun', but there is no .*begun\.toml"):
         seen(tmp_path / "last.toml")
