@@ -8,6 +8,7 @@ import pytest
 
 from edgeface import Bundle
 from quantization.commands import options
+from quantization.lines import LINES
 from quantization.shrunk import SIZES
 from quantization.tables import rewrite
 from tests.bundles import TINY
@@ -130,16 +131,20 @@ def test_what_the_landmarks_say_beyond_the_points_is_told_with_its_count(figures
         known["landmarks"][kind] |= {"backgrounds": 1284.0}
     path.write_text(json.dumps(known))
     told = {row[1]: row for row in rows(rewrite(PLACES, path, TINY, BENCHMARK), "landmarks")}
-    assert told["head pose within 45 degrees, mean error in degrees"][2:] == [
-        "2.561",
-        "2.561",
-        "82 rendered heads",
-    ]
-    assert told["faces told from backgrounds, area under ROC"][2:] == [
-        "99.96 %",
-        "99.96 %",
-        "1,284 backgrounds of 105 LFPW photos",
-    ]
+    pose = told["head pose within 45 degrees, mean error in degrees"]
+    assert (*pose[2:4], pose[-1]) == ("2.561", "2.561", "82 rendered heads")
+    presence = told["faces told from backgrounds, area under ROC"]
+    assert (*presence[2:4], presence[-1]) == ("99.96 %", "99.96 %", "1,284 backgrounds of 105 LFPW photos")
+
+
+def test_the_nano_line_has_its_column_and_the_mesh_stands_beside_what_it_taught(figures):
+    told = {row[1]: row for row in rows(rewrite(PLACES, figures(), TINY, BENCHMARK), "landmarks")}
+    known = json.loads(LINES["nano"].metrics.read_text())["landmarks"]["int8"]
+    (nme,) = (row for what, row in told.items() if what.startswith("NME by the outer eye corners"))
+    assert nme[4] == f"{100 * known['nme']:.2f} %"
+    assert "(the mesh that taught it: 3.34 %)" in nme[1]
+    (moves,) = (row for what, row in told.items() if what.startswith("blendshapes"))
+    assert moves[4] == "-"  # it tells none
 
 
 def test_where_each_student_breaks_is_told_of_the_files_that_were_shown_it(figures):
