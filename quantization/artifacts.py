@@ -196,7 +196,6 @@ def student_bundle(
         for student in students:
             shutil.copy(student.weights, Path(weights) / f"{student.task}.npz")
         recipes = [student.path for student in students]
-        name = "edgeface-students" if students[0].line is BASE else f"edgeface-{students[0].line.name}"
         return build(
             recipes,
             data,
@@ -205,7 +204,7 @@ def student_bundle(
             metrics,
             teachers=teachers,
             with_onnx=with_onnx,
-            name=name,
+            name=students[0].line.title,
         )
 
 

@@ -117,7 +117,7 @@ def build(
     *,
     teachers: Path | None = None,
     with_onnx: bool = False,
-    name: str = "edgeface-students",
+    name: str = BASE.title,
 ) -> bytes:
     """The bundle of the recipes' students, called ``name``.
 

@@ -36,6 +36,11 @@ class Line:
         """Name of a task's recipe, and of its weights and log."""
         return task if self.name == "base" else f"{task}-{self.name}"
 
+    @property
+    def title(self) -> str:
+        """What its bundle is called inside."""
+        return "edgeface-students" if self.name == "base" else f"edgeface-{self.name}"
+
     def recipe(self, task: str) -> Path:
         """The recipe of a task's student, of its last course."""
         return RECIPES / f"{self.stem(task)}.toml"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeface import Bundle
+from edgeface.bundle import ModelSpec
 
 from .damaged import KINDS
 from .datasets import Terms
@@ -148,8 +149,7 @@ def _size(base: Bundle, nano: Bundle, millions: Mapping[str, float]) -> list[str
         "|---|---|---|---|---|---|",
     ]
     for task in _DATA:
-        specs = [base.models[name] for name in (task, f"{task}_tall") if name in base.models]
-        inputs = " and ".join(f"{spec.input.width} x {spec.input.height}" for spec in specs)
+        inputs = " and ".join(f"{spec.input.width} x {spec.input.height}" for spec in _specs(base, task))
         counted = [millions.get(name) for name in (task, f"nano {task}")]
         cells = [inputs, _files(base, task), _files(nano, task)]
         cells += ["-" if count is None else f"{count:.1f} M" for count in counted]
@@ -160,8 +160,12 @@ def _size(base: Bundle, nano: Bundle, millions: Mapping[str, float]) -> list[str
 
 def _files(bundle: Bundle, task: str) -> str:
     sizes = {a.name: a.size for a in bundle.artifacts}
-    specs = [bundle.models[name] for name in (task, f"{task}_tall") if name in bundle.models]
-    return f"{' + '.join(f'{sizes[spec.artifact] / 1e6:.2f}' for spec in specs)} MB"
+    return f"{' + '.join(f'{sizes[spec.artifact] / 1e6:.2f}' for spec in _specs(bundle, task))} MB"
+
+
+def _specs(bundle: Bundle, task: str) -> list[ModelSpec]:
+    """A task's networks: one, or one for each shape of frames."""
+    return [bundle.models[name] for name in (task, f"{task}_tall") if name in bundle.models]
 
 
 def _instructions(benchmark: Path) -> dict[str, float]:

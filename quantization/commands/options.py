@@ -166,18 +166,14 @@ def students(
     return [student(name, weights, run, line) for name in names or TASKS]
 
 
-def bundle_of(student: Trained | None) -> Path:
-    """Where the students of this package are, or that of a recipe."""
-    if student is None or student.run is None:
-        return (student.line if student else BASE).bundle
-    return student.run / "student.bundle"
+def bundle_of(student: Trained) -> Path:
+    """Where the students of its line are, or that of a recipe."""
+    return student.line.bundle if student.run is None else student.run / "student.bundle"
 
 
-def metrics_of(student: Trained | None) -> Path:
+def metrics_of(student: Trained) -> Path:
     """Where their figures are."""
-    if student is None or student.run is None:
-        return (student.line if student else BASE).metrics
-    return student.run / "results" / "metrics.json"
+    return student.line.metrics if student.run is None else student.run / "results" / "metrics.json"
 
 
 class _DataSetName(click.ParamType):

@@ -264,7 +264,7 @@ def test_blendshapes_that_cannot_be_are_refused(
     names: tuple[str, ...], values: list[float], message: str
 ) -> None:
     with pytest.raises(ArgumentError, match=message):
-        Blendshapes(names, values)  # type: ignore[arg-type]
+        Blendshapes(names, values)  # type: ignore[arg-type]  # lists, as callers without types pass
 
 
 def test_faces_come_largest_first() -> None:
