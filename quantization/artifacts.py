@@ -205,6 +205,7 @@ def student_bundle(
             teachers=teachers,
             with_onnx=with_onnx,
             name=students[0].line.title,
+            card=students[0].line.card,
         )
 
 

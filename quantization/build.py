@@ -118,11 +118,13 @@ def build(
     teachers: Path | None = None,
     with_onnx: bool = False,
     name: str = BASE.title,
+    card: Path | None = None,
 ) -> bytes:
     """The bundle of the recipes' students, called ``name``.
 
     Figures come from ``metrics`` and the ``curves.json`` beside it (both by ``evaluate``), if they are there.
     ``teachers`` holds the published networks, which a detector's threshold is found with.
+    ``card`` is the prose of all cards; without it each task's own, or that of students from shards.
     ``with_onnx`` adds each student as the ONNX file that TensorRT takes (S8S8), for the runtime's `onnx`.
 
     Raises:
@@ -141,7 +143,8 @@ def build(
         calibration = list(progress(f"{task}: calibration crops", lessons.calibration(count), count))
         exported = _export(source.recipe, network, calibration, with_onnx=with_onnx)
         facts = source, weights / f"{task}.npz", metrics_of.get(task, {}), curves_of.get(task, {})
-        student = _describe(lessons, trained, exported, *facts)
+        prose = card or (OWN_CARD if shards_of(source.recipe) else None)
+        student = _describe(lessons, trained, exported, *facts, prose)
         if "false_per_window" in deploy:
             found = score_threshold(student, data, labels, teachers, float(deploy["false_per_window"]))
             student = replace(student, head={**student.head, "score_threshold": found})
@@ -203,6 +206,7 @@ def _describe(
     weights: Path,
     metrics: Mapping[str, Mapping[str, float]],
     curves: Mapping[str, Mapping[str, Any]],
+    prose: Path | None,
 ) -> Student:
     """A student's entry of the manifest and its card.
 
@@ -214,6 +218,7 @@ def _describe(
         weights: File of the float weights.
         metrics: Its figures by kind, ``int8`` and ``fp32``, as far as it was graded.
         curves: The same of ``curves.json``.
+        prose: Of its card; None: the task's own.
 
     A figure that is no number, because there was nothing to measure it on, is a dash on the card and is left
     out of the manifest.
@@ -242,7 +247,7 @@ def _describe(
         labels=deploy.get("labels"),
         licence=source.terms.licence,
         description=deploy["description"],
-        card=write_card(name, facts, OWN_CARD if shards_of(source.recipe) else None),
+        card=write_card(name, facts, prose),
         metrics={
             key: round(value, 4)
             for key, _, unit in HEADLINES[name]

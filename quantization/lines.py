@@ -1,6 +1,8 @@
-"""Lines of students: one of each task, that ship together in one built-in bundle.
+"""Lines of students: one of each task, together in one bundle.
 
 A line's recipes and weights lie among all the others, ``TASK-NAME`` each, those of the first one ``TASK``.
+The lines of `edgeface.bundle.SIZES` are built into the package. ``clean`` is not: its students learned from
+rendered heads and free pictures alone, may be used for anything, and know photos less.
 """
 
 from __future__ import annotations
@@ -23,14 +25,16 @@ class Line:
     """One line.
 
     Attributes:
-        name: As `edgeface.bundle.SIZES` calls it.
+        name: As `edgeface.bundle.SIZES` calls it, where it is built in.
         results: Folder of its figures: ``metrics.json``, ``curves.json``, ``robustness.json``.
-        bundle: The file of the package that it ships in.
+        bundle: The file that it ships in.
+        card: The prose of its cards, whatever the task; None: each task's own.
     """
 
     name: str
     results: Path
     bundle: Path
+    card: Path | None = None
 
     def stem(self, task: str) -> str:
         """Name of a task's recipe, and of its weights and log."""
@@ -63,6 +67,13 @@ LINES: Mapping[str, Line] = {
         _HERE.parent / "edgeface" / "models" / file,
     )
     for name, file in SIZES.items()
+} | {
+    "clean": Line(
+        "clean",
+        _HERE / "results" / "clean",
+        _HERE / "weights" / "clean.bundle",
+        _HERE / "cards" / "rendered.md",
+    )
 }
 """Every line by its name."""
 

@@ -228,7 +228,6 @@ def _check_shards(recipe: Mapping[str, Any]) -> None:
         "student.taught": student.get("taught"),
         "student.album": student.get("album"),
         "student.share": student.get("share"),
-        "student.blendshapes": student.get("blendshapes"),
         "student.also_validation": student.get("also_validation"),
         "student.scenes.turned": student.get("scenes", {}).get("turned"),
         "deploy.false_per_window": recipe["deploy"].get("false_per_window"),

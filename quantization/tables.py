@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from .teachers.catalogue import terms_of
 from .verdicts import verdicts
 
 __all__ = ["rewrite"]
+
+_Figures = dict[str, dict[str, dict[str, float]]]  # task, kind, figure
 
 # Task, figure, what the README calls it, in percent or as it is.
 _FIGURES = (
@@ -90,22 +92,22 @@ def rewrite(
     bundle: Path,
     benchmark: Path,
     recipes: Path = RECIPES,
-    nano: Line = LINES["nano"],
+    beside: Sequence[Line] = (LINES["nano"], LINES["clean"]),
 ) -> str:
     """The README with the text between ``<!-- table: NAME -->`` and ``<!-- /table -->`` made anew.
 
     ``metrics``: what `evaluate` wrote; beside it ``robustness.json`` by `robustness` and, in
     ``comparisons/``, what `compare` wrote. ``recipes``: the folder with the TASK.toml of every student, which
-    say what it learned from. ``nano``: the line that stands beside the bundle's. ``benchmark``: the result
-    against FaceMesh; beside it ``arm-instructions.json``.
+    say what it learned from. ``beside``: the lines that stand beside the bundle's, nano first.
+    ``benchmark``: the result against FaceMesh; beside it ``arm-instructions.json``.
 
     Raises:
         ValueError: A table has no place, or more than one.
     """
     figures = json.loads(metrics.read_text())
     tables = {
-        "accuracy": _accuracy(figures, json.loads(nano.metrics.read_text())),
-        "size": _size(Bundle.load(bundle), Bundle.load(nano.bundle), _instructions(benchmark)),
+        "accuracy": _accuracy(figures, {line.name: json.loads(line.metrics.read_text()) for line in beside}),
+        "size": _size(Bundle.load(bundle), Bundle.load(beside[0].bundle), _instructions(benchmark)),
         "latency": _latency(json.loads(benchmark.read_text())),
         "comparisons": _comparisons(metrics.with_name("comparisons")),
         "robustness": _robustness(metrics.with_name("robustness.json"), Bundle.load(bundle)),
@@ -119,15 +121,15 @@ def rewrite(
     return readme
 
 
-def _accuracy(
-    figures: dict[str, dict[str, dict[str, float]]], nano: dict[str, dict[str, dict[str, float]]]
-) -> list[str]:
-    """A row per figure; a dash: the nano student was not asked."""
-    rows = ["| student | figure | int8 | fp32 | nano, int8 | graded on |", "|---|---|---|---|---|---|"]
+def _accuracy(figures: _Figures, beside: Mapping[str, _Figures]) -> list[str]:
+    """A row per figure; a dash: that line's student was not asked."""
+    titles = ["student", "figure", "int8", "fp32", *(f"{name}, int8" for name in beside), "graded on"]
+    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for task, key, title, percent in _FIGURES:
         if not all(key in figures[task][kind] for kind in ("int8", "fp32")):
             continue  # graded before there was such a figure
-        values = [figures[task][kind][key] for kind in ("int8", "fp32")] + [nano[task]["int8"].get(key)]
+        values = [figures[task][kind][key] for kind in ("int8", "fp32")]
+        values += [others[task]["int8"].get(key) for others in beside.values()]
         teacher = figures[task].get("teacher", {}).get(key) if key in _BESIDE else None
         taught = "" if teacher is None else f" (the mesh that taught it: {100 * teacher:.2f} %)"
         shown = ["-" if v is None else f"{100 * v:.2f} %" if percent else f"{v:.3f}" for v in values]
@@ -135,7 +137,7 @@ def _accuracy(
     return rows
 
 
-def _graded_on(task: str, key: str, figures: dict[str, dict[str, dict[str, float]]]) -> str:
+def _graded_on(task: str, key: str, figures: _Figures) -> str:
     if key not in _PIECES:
         return _DATA[task]
     what, count = _PIECES[key]

@@ -89,7 +89,7 @@ line = click.option(
     default=BASE.name,
     callback=lambda _context, _option, name: LINES[name],
     show_default=True,
-    help="Which of this package's students: base, or nano, which cost a fraction.",
+    help="Which of this package's students: base; nano, which cost a fraction; clean, of free data alone.",
 )
 bundle = click.option("--bundle", type=FILE, default=BUNDLE, help="Default: the built-in one.")
 # Two names: a bundle is what is graded today, and other model files may be.

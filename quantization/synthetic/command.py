@@ -1,4 +1,4 @@
-"""The command that writes synthetic faces to a folder."""
+"""The command that writes synthetic faces to a folder, as pictures or as shards."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import click
 import cv2
 import numpy as np
 
+from ..datasets import DataSetError
+from ..datasets.shards import write_shards
+from ..progress import progress
+from .backgrounds import Backgrounds
 from .faces import FaceMaker, Head, SyntheticFace
 from .head import EXPRESSIONS
+from .samples import TERMS, draw_samples
 
 __all__ = ["synthesise", "write_faces"]
 
@@ -27,9 +32,22 @@ __all__ = ["synthesise", "write_faces"]
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where they go.")
 @click.option("--size", type=click.IntRange(32, 2048), default=256, show_default=True, help="Pixels a side.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def synthesise(data: Path, count: int, out: Path, size: int, seed: int) -> None:
+@click.option(
+    "--shards",
+    is_flag=True,
+    help="Shards for a recipe's data.shards instead: faces that show and wear something.",
+)
+def synthesise(data: Path, count: int, out: Path, size: int, seed: int, shards: bool) -> None:
     """Render faces of the 3D model with exact labels: PNG pictures, PNG part masks, one labels.npz."""
     maker = FaceMaker(data / "face3d" / "ict_face_model_light.npz")
+    if shards:
+        samples = draw_samples(maker, Backgrounds(), count, size, seed)
+        try:
+            write_shards(out, progress("pictures", samples, count), TERMS)
+        except DataSetError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"{out}: {count} pictures in shards")
+        return
     with click.progressbar(length=count, label="faces") as bar:
         write_faces(maker, out, count, size, seed, bar.update)
     click.echo(f"{out}: {count} faces")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from edgeface import EdgeFaceError
 from edgeface.geometry import crop_similarity, warp
-from edgeface.labels import FER8, conversion, parsing_scheme
+from edgeface.labels import BLENDSHAPES52, FER8, conversion, parsing_scheme
 
 from ..cutouts import Cutout, Pyramid, bystanders
 from ..datasets import DataSetError, Sample, open_dataset
@@ -41,6 +41,7 @@ from ..datasets.shards import held_out
 from ..progress import progress
 from ..recipe import shards_held_out, shards_of, shards_share
 from ..scenes import Photo, Stock
+from ..teachers.blendshapes import LIVE
 from ..teachers.face3d import Face3D
 from .faces import Face, prepare
 
@@ -201,17 +202,7 @@ def faces(shards: Shards, head: Face3D | None) -> tuple[list[Face], list[Face]]:
             return "it does not say where the face is"
         if not _touches(box, rgb):
             return "the face is outside of the picture"
-        human, nothing = "teacher" not in sample.attributes, np.zeros(68, np.bool_)
-        if sample.points is None or sample.points_scheme not in CONVERTIBLE:
-            return prepare(rgb, box, np.zeros((68, 2), np.float32), nothing, False).without_points()
-        points = to_ibug68(sample.points, sample.points_scheme)
-        if sample.visible is not None:
-            visible = to_ibug68(sample.visible.astype(np.float32), sample.points_scheme) > 0
-        elif head is not None:
-            visible = head.visible(*head.pose(points)[:2])
-        else:
-            return prepare(rgb, box, points, nothing, human).without_visibility()
-        return prepare(rgb, box, points, visible, human)
+        return replace(_placed(sample, rgb, box, head), movement=_movement(sample))
 
     parts = shards.read("landmarks", make)
     bare = [sum(not face.pointed for face in part) for part in parts]
@@ -225,6 +216,29 @@ def faces(shards: Shards, head: Face3D | None) -> tuple[list[Face], list[Face]]:
     if unsaid := sum(not face.told for part in parts for face in part if face.pointed):
         shards.told.append(f"{unsaid} of them do not say which points are hidden: they teach points alone")
     return parts
+
+
+def _placed(sample: Sample, rgb: Image, box: Array, head: Face3D | None) -> Face:
+    """The face with what is said of its points; ``head`` says what it hides of them, where nobody does."""
+    human, nothing = "teacher" not in sample.attributes, np.zeros(68, np.bool_)
+    if sample.points is None or sample.points_scheme not in CONVERTIBLE:
+        return prepare(rgb, box, np.zeros((68, 2), np.float32), nothing, False).without_points()
+    points = to_ibug68(sample.points, sample.points_scheme)
+    if sample.visible is not None:
+        visible = to_ibug68(sample.visible.astype(np.float32), sample.points_scheme) > 0
+    elif head is not None:
+        visible = head.visible(*head.pose(points)[:2])
+    else:
+        return prepare(rgb, box, points, nothing, human).without_visibility()
+    return prepare(rgb, box, points, visible, human)
+
+
+def _movement(sample: Sample) -> Array | None:
+    """The live blendshapes of the picture and of its mirror image [2, 43]; None where one is not known."""
+    told, known = sample.blendshapes, sample.blendshapes_known
+    if told is None or (known is not None and not known[LIVE].all()):
+        return None
+    return np.stack([told[LIVE], told[list(BLENDSHAPES52.flip)][LIVE]]).astype(np.float32)
 
 
 def maps(shards: Shards, scheme: str) -> tuple[list[Map], list[Map]]:
