@@ -72,8 +72,9 @@ def test_the_committed_nano_students_are_the_ones_that_were_looked_at() -> None:
     result = json.loads(RESULT.read_text())
     shares = {}
     for task, told in result["tasks"].items():
+        assert told["recipe"].startswith(f"{task}-nano")
         own, large = (
-            told["candidates"][name]["instructions"]["cortex-a72"] for name in (f"{task}-nano", "large")
+            told["candidates"][name]["instructions"]["cortex-a72"] for name in (told["recipe"], "large")
         )
         shares[task] = own / large
     assert set(shares) == {"detection", "landmarks", "parsing", "expression"}
