@@ -119,6 +119,8 @@ class Course:
         more = _OF_SHARDS if shards_of(self.recipe) else ()
         found = flat(self.recipe, "task", "student", "schedule", "deploy.crop", *more)
         found = {name: value for name, value in found.items() if name not in _NO_MATTER}
+        for name, (teacher, _) in self.asked().items():
+            found |= {f"{name}: {key}": value for key, value in flat(teacher, "student.fold").items()}
         return found | {f"package {name}": version for name, version in versions(TRAINING).items()}
 
     def reads(self) -> dict[str, Path]:

@@ -191,6 +191,8 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
         _check_grid(student)
     if student.get("losses", {}).get("blendshapes") and not student.get("blendshapes"):
         raise RecipeError("student.losses.blendshapes: there are none; write student.blendshapes = true, too")
+    if "fold" in student:
+        _check_fold(recipe)
     _check_shards(recipe)
     read = sets_of(recipe)
     if "sets" in data and set(data["sets"]) != set(read):
@@ -211,6 +213,27 @@ def _check_grid(student: Mapping[str, Any]) -> None:
             f"student.size is {size}; write a whole number of at least {sizes[0]} and at most {sizes[-1]}: "
             f"the network reads a map of {grid} x {grid} cells"
         )
+
+
+def _check_fold(recipe: Mapping[str, Any]) -> None:
+    """Whoever leaves a fold out must not have heard of it in another way either."""
+    fold, folds = recipe["student"]["fold"]
+    if folds < 2 or fold >= folds:
+        raise RecipeError(
+            f"student.fold is [{fold}, {folds}]; write [k, n] to leave out fold k of n: n of at least 2, "
+            "and k from 0 to n - 1"
+        )
+    if "shards" in recipe.get("data", {}):
+        raise RecipeError(
+            "student.fold: folds are of the built-in data, and data.shards are read: leave one of them out"
+        )
+    heard = {"schedule.start": recipe["schedule"].get("start"), "teacher": recipe.get("teacher")}
+    for name, value in heard.items():
+        if value:
+            raise RecipeError(
+                f"{name} is {value!r} beside student.fold: it may have learned from the images that are left "
+                "out; begin anew and ask nobody"
+            )
 
 
 def _check_shards(recipe: Mapping[str, Any]) -> None:

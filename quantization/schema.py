@@ -101,7 +101,13 @@ _DETECTION = {
     "album_share": SHARE,
     "smallest": _need(_AMOUNT),
 }
-_EXPRESSION = {"balance": _need(_AMOUNT), "turned": SHARE, "turned_to": _TURNED_TO, **_DAMAGE}
+_EXPRESSION = {
+    "balance": _need(_AMOUNT),
+    "turned": SHARE,
+    "turned_to": _TURNED_TO,
+    "fold": Key("list", of=Key("whole", least=0), count=2),  # [k, n]: does not train on fold k of n
+    **_DAMAGE,
+}
 STUDENTS: Mapping[str, Mapping[str, Key]] = {
     "detection": {
         **_DETECTION,

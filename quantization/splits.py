@@ -24,6 +24,7 @@ __all__ = [
     "Item",
     "assign",
     "digest",
+    "fold_of",
     "make_all",
     "near_duplicates",
     "parts",
@@ -121,6 +122,11 @@ def read_split(name: str) -> list[Item]:
 def parts(name: str, *wanted: str) -> list[str]:
     """The image names of the wanted parts of a split."""
     return [item.name for item in read_split(name) if item.part in wanted]
+
+
+def fold_of(name: str, count: int) -> int:
+    """Which of ``count`` folds an image lies in: by the hash of its name, whatever the other images are."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % count
 
 
 def make_all(data: Path) -> list[tuple[Path, int]]:

@@ -5,11 +5,16 @@ Of shards the votes may be a teacher's: its answers are soft targets, and pictur
 ``student.losses`` weighs what a teacher says of the same crops beside the votes, whose weight is 1: ``soft``
 and ``decoupled`` distillation at ``temperature`` (4 unless said). Several are asked for their mean, with
 ``mirror`` also about the mirror images. A teacher's recipe is one of this task
-with ``student.blocks``.
+with ``student.blocks``, or a student's.
+
+``student.fold = [k, n]`` leaves fold k of n of FER+'s training images out, and ``validate`` tells how many of
+them it gets right. Whoever asks such networks hears of each image only those that had not seen it
+(:mod:`..teachers.folds`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,11 +33,13 @@ from ..recipe import RecipeError
 from ..splits import parts
 from ..students.expression import ExpressionNet
 from ..teachers.expression import answers, load_teacher
+from ..teachers.folds import split_by_fold, who_may_answer
 from .shards import expressions
 
 __all__ = ["ExpressionTask"]
 
 _TURNED_TO = 45.0  # degrees, of a crop that student.turned turns, where student.turned_to does not say
+_LEFT = 4000  # images of a fold that was left out that a validation looks at, at most
 
 
 class ExpressionTask:
@@ -41,8 +48,18 @@ class ExpressionTask:
     def __init__(self, data: Path, recipe: Mapping[str, Any]) -> None:
         self._recipe = recipe
         own = recipe.get("shards")
+        asked = {name: teacher for name, (teacher, _) in recipe.get("asked", {}).items()}
+        self._teachers = [load_teacher(*given) for given in recipe.get("asked", {}).values()]
+        self._may: Tensor | None = None
+        self._left: tuple[Tensor, Tensor] | None = None
+        folded = asked if any("fold" in teacher["student"] for teacher in asked.values()) else {}
+        if folded and own is not None:
+            raise RecipeError(
+                f"teacher: {', '.join(asked)}: student.fold is of FER+'s images, and data.shards are read, "
+                "too: leave data.shards out, or ask teachers without folds"
+            )
         if own is None or own.share < 1:
-            self._load(data / "expression" / "ferplus")
+            self._load(data / "expression" / "ferplus", folded)
             self._probability = self._drawn(self._targets)
         if own is not None:
             (images, targets), (held, votes) = [
@@ -57,12 +74,22 @@ class ExpressionTask:
             self._probability, self._images, self._targets = drawn, images, targets
             self._tuning, self._tuning_votes = held, votes
         self._losses = {name: float(value) for name, value in recipe.get("losses", {}).items()}
-        self._teachers = [load_teacher(*asked) for asked in recipe.get("asked", {}).values()]
 
-    def _load(self, root: Path) -> None:
-        """FER+'s images and votes."""
+    def _load(self, root: Path, folded: Mapping[str, Mapping[str, Any]]) -> None:
+        """FER+'s images and votes; of teachers by folds, ``folded``, who may answer for which.
+
+        Raises:
+            RecipeError: nobody may for one of them.
+        """
         votes = ferplus.load_votes(root)
-        train, tuning = parts("ferplus", "train"), parts("ferplus", "tuning")
+        train, left = split_by_fold(parts("ferplus", "train"), self._recipe.get("fold"))
+        tuning = parts("ferplus", "tuning")
+        if folded:
+            self._may = torch.from_numpy(who_may_answer(folded, train))
+        if left:
+            some = left[:: math.ceil(len(left) / _LEFT)]
+            best = torch.tensor([int(votes[n][:8].argmax()) for n in some])
+            self._left = torch.from_numpy(ferplus.load_images(root, some)), best
         self._images = torch.from_numpy(ferplus.load_images(root, train))
         self._targets = torch.from_numpy(np.stack([votes[n][:8] / votes[n][:8].sum() for n in train]))
         self._tuning = torch.from_numpy(ferplus.load_images(root, tuning))
@@ -85,7 +112,8 @@ class ExpressionTask:
         if shares:
             images = torch.from_numpy(np.stack([_damaged(grey, rng, shares) for grey in images.numpy()]))
         turned = float(self._recipe.get("turned", 0)), float(self._recipe.get("turned_to", _TURNED_TO))
-        return {"image": _augment(images.float()[:, None], rng, *turned), "target": self._targets[index]}
+        made = {"image": _augment(images.float()[:, None], rng, *turned), "target": self._targets[index]}
+        return made if self._may is None else made | {"may": self._may[index]}
 
     def loss(
         self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
@@ -110,7 +138,7 @@ class ExpressionTask:
             return {}
         if not self._teachers:
             raise RecipeError("student.losses weighs a teacher's answers, and no teacher was given")
-        told = answers(self._teachers, batch["image"], bool(self._losses.get("mirror")))
+        told = answers(self._teachers, batch["image"], bool(self._losses.get("mirror")), batch.get("may"))
         temperature = self._losses.get("temperature", 4.0)
         terms = {
             "soft": lambda: soft_label_kd(logits, told, temperature),
@@ -134,11 +162,16 @@ class ExpressionTask:
         logits = self.logits(network, self._tuning)
         truth, guess = self._tuning_votes.argmax(1), logits.argmax(1)
         recall = [(guess[truth == c] == c).float().mean().item() for c in range(8) if (truth == c).any()]
-        return {
+        figures = {
             "accuracy": (guess == truth).float().mean().item(),
             "balanced": float(np.mean(recall)),
             "temperature": fit_temperature(logits, truth),
         }
+        if self._left is not None:
+            images, best = self._left
+            hit = self.logits(network, images).argmax(1) == best
+            figures["left_accuracy"] = hit.float().mean().item()
+        return figures
 
 
 def fit_temperature(logits: Tensor, truth: Tensor) -> float:

@@ -19,9 +19,10 @@ from typing import Any
 
 from ..datasets import KINDS, UNSTATED, Terms, folder, lfpw
 from ..datasets.shards import read_notes, shard_files, stated_terms
-from ..recipe import shards_of, shards_share
+from ..recipe import asked, shards_of, shards_share
 from ..splits import parts
 from ..teachers.catalogue import terms_of
+from ..teachers.folds import split_by_fold
 from ..terms import TermsError, WeightsTerms, weights_terms
 from . import RECIPES, load_recipe
 
@@ -86,14 +87,19 @@ def stages(path: Path) -> list[Path]:
         start = load_recipe(path).get("schedule", {}).get("start")
         if not start:
             break
-        beside = path.with_name(f"{start}.toml")
-        path = beside if beside.exists() else RECIPES / f"{start}.toml"
+        path = _named(path, start)
         if not path.exists():
             raise TermsError(
-                f"{chain[0]}: starts from {start!r}, but there is no {beside}: put the recipe of that run "
-                "there, so that what it learned from can be named"
+                f"{chain[0]}: starts from {start!r}, but there is no {chain[0].with_name(f'{start}.toml')}: "
+                "put the recipe of that run there, so that what it learned from can be named"
             )
     return chain
+
+
+def _named(path: Path, name: str) -> Path:
+    """The recipe that another names: beside it, or in `RECIPES`."""
+    beside = path.with_name(f"{name}.toml")
+    return beside if beside.exists() else RECIPES / f"{name}.toml"
 
 
 def seen(path: Path) -> Seen:
@@ -102,11 +108,20 @@ def seen(path: Path) -> Seen:
     Raises:
         TermsError: An earlier course's recipe is missing, or a set has no declared terms.
     """
-    return seen_in([load_recipe(stage) for stage in stages(path)])
+    return seen_in([_with_teachers(stage) for stage in stages(path)])
+
+
+def _with_teachers(path: Path) -> dict[str, Any]:
+    """A recipe and, as ``asked``, those of the teachers that it asks, as far as they are there."""
+    recipe = load_recipe(path)
+    known = [_named(path, name) for name in asked(recipe)]
+    return recipe | {"asked": [load_recipe(teacher) for teacher in known if teacher.exists()]}
 
 
 def seen_in(courses: Sequence[Mapping[str, Any]]) -> Seen:
     """What the recipes of ``courses``, in their order, taught.
+
+    A recipe may hold its teachers' under ``asked``, as :func:`seen` adds them; else they left out no fold.
 
     Raises:
         TermsError: A set has no declared terms.
@@ -129,7 +144,8 @@ def _loaded(recipe: Mapping[str, Any]) -> _Loaded:
     """What the task's code loads: of the built-in data, where it reads any, and the shards."""
     data, teachers = dict[str, str](), dict[str, str]()
     if shards_share(recipe) < 1:
-        data, teachers = _LOADED[recipe["task"]](recipe["student"])
+        student = recipe["student"] | {"asked": recipe.get("asked", ())}
+        data, teachers = _LOADED[recipe["task"]](student)
     elif recipe["student"].get("face3d"):
         teachers["face3d"] = "which points the head hides"
     data |= {f"{SHARDS}{root}": _labelled(root) for root in shards_of(recipe)}
@@ -179,12 +195,12 @@ def _landmarks(student: Mapping[str, Any]) -> _Loaded:
     teachers = {"yunet": "boxes", "face3d": "which points the head hides, and the pose"}
     if count := student.get("rendered"):
         teachers["face3d"] += f"; {count} rendered heads with their points"
-    asked = bool(student.get("losses", {}).get("kd"))
+    told = bool(student.get("losses", {}).get("kd"))
     if len(data) > 1:
-        teachers["facemesh"] = f"the {'pose' if asked else 'points'} of the other pictures"
+        teachers["facemesh"] = f"the {'pose' if told else 'points'} of the other pictures"
     if student.get("blendshapes"):
         teachers["blendshapes"] = "how the faces move: 43 coefficients"
-    if asked:
+    if told:
         teachers["landmarks"] = "a tough and a tolerant one: where the points are"
     if "encoder" in student:
         teachers["mobilenet"] = "the backbone it started from"
@@ -207,10 +223,17 @@ def _parsing(student: Mapping[str, Any]) -> _Loaded:
 
 
 def _expression(student: Mapping[str, Any]) -> _Loaded:
-    losses = student.get("losses", {})
-    asked = losses.get("soft") or losses.get("decoupled")
-    teachers = {"expression": "its shares of the classes in every crop"} if asked else {}
-    return {"ferplus": f"{_count('ferplus', 'train')} images with ten taggers' votes"}, teachers
+    losses, teachers = student.get("losses", {}), dict[str, str]()
+    if losses.get("soft") or losses.get("decoupled"):
+        by_fold = ["fold" in teacher["student"] for teacher in student["asked"]]
+        if not by_fold or not all(by_fold):
+            teachers["expression"] = "its shares of the classes in every crop"
+        if any(by_fold):
+            said = "their shares of the classes in every crop, each said by those that had not seen the image"
+            teachers["folds"] = said
+    data_terms("ferplus")
+    trained, _ = split_by_fold(parts("ferplus", "train"), student.get("fold"))
+    return {"ferplus": f"{len(trained):,} images with ten taggers' votes"}, teachers
 
 
 _LOADED = {

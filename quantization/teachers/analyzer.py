@@ -14,6 +14,7 @@ from edgeface.labels import FER8
 
 from .answers import ExpressionAnswer, FacesAnswer, MapAnswer, PointsAnswer
 from .facemesh import FaceMesh, RidgeMap, mesh_bytes
+from .meshmap import fit_map, shown
 from .mirror import mirrored
 from .together import Joint
 from .yunet import YuNet
@@ -49,13 +50,13 @@ class TeacherAnalyzer:
         cls, teachers: Path, data: Path, labels: Path, tasks: Collection[str], min_score: float = 0.6
     ) -> TeacherAnalyzer:
         """The published networks of ``teachers``; the map is fitted on LFPW's training part."""
-        from ..label import _fit, load_labels  # it imports this package
+        from ..label import load_labels  # it imports this package
 
         detector = YuNet(teachers / GRADED["detection"])
         if "landmarks" not in tasks:
             return cls(detector, None, min_score)
         mesh = FaceMesh(teachers / GRADED["landmarks"])
-        return cls(detector, (mesh, _fit(data, load_labels(labels, "lfpw"), mesh)), min_score)
+        return cls(detector, (mesh, fit_map(shown(data, load_labels(labels, "lfpw"), mesh))), min_score)
 
     def __enter__(self) -> TeacherAnalyzer:
         return self

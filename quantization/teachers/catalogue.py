@@ -57,7 +57,7 @@ BUILT_IN = (
 # What a student may have learned from: the modules beside this one, each with the TERMS of its weights.
 _DECLARED = (
     *("yunet", "ultraface", "facemesh", "blendshapes", "mobilenet"),
-    *("detection", "landmarks", "parsing", "expression", "face3d"),
+    *("detection", "landmarks", "parsing", "expression", "folds", "face3d"),
 )
 
 
