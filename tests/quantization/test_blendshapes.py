@@ -485,7 +485,7 @@ def test_the_table_has_its_row_only_where_it_was_graded():
         figures = {"nme": 0.04, "blendshapes_faces": 105.0} | more
         tasks = {task: {"int8": {}, "fp32": {}} for task in ("detection", "parsing", "expression")}
         nano = tasks | {"landmarks": {"int8": {}}}  # a line without them has a dash
-        found = _accuracy(tasks | {"landmarks": {"int8": figures, "fp32": figures}}, nano)
+        found = _accuracy(tasks | {"landmarks": {"int8": figures, "fp32": figures}}, {"nano": nano})
         return [line for line in found if "blend" in line]
 
     assert row() == []
