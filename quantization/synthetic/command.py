@@ -37,17 +37,22 @@ __all__ = ["synthesise", "write_faces"]
     is_flag=True,
     help="Shards for a recipe's data.shards instead: faces that show and wear something.",
 )
-def synthesise(data: Path, count: int, out: Path, size: int, seed: int, shards: bool) -> None:
+@click.option(
+    "--facing", is_flag=True, help="Of --shards: every head looks about ahead and shows an emotion."
+)
+def synthesise(data: Path, count: int, out: Path, size: int, seed: int, shards: bool, facing: bool) -> None:
     """Render faces of the 3D model with exact labels: PNG pictures, PNG part masks, one labels.npz."""
     maker = FaceMaker(data / "face3d" / "ict_face_model_light.npz")
     if shards:
-        samples = draw_samples(maker, Backgrounds(), count, size, seed)
+        samples = draw_samples(maker, Backgrounds(), count, size, seed, facing)
         try:
             write_shards(out, progress("pictures", samples, count), TERMS)
         except DataSetError as error:
             raise click.ClickException(str(error)) from error
         click.echo(f"{out}: {count} pictures in shards")
         return
+    if facing:
+        raise click.UsageError("--facing is of --shards: give it")
     with click.progressbar(length=count, label="faces") as bar:
         write_faces(maker, out, count, size, seed, bar.update)
     click.echo(f"{out}: {count} faces")
