@@ -12,6 +12,7 @@ pytest.importorskip("onnxruntime", reason="the teacher that grades the detector 
 
 from quantization.evaluate import Grader, Metrics
 from quantization.label import label_faces
+from quantization.lines import LINES
 
 pytestmark = pytest.mark.data
 
@@ -29,7 +30,7 @@ def nano(grader: Grader) -> Grader:
 
 
 def _grader(data: Path, labels: Path, size: str) -> Grader:
-    bundle = Bundle.builtin(size)
+    bundle = Bundle.load(LINES[size].bundle)
     return Grader(
         data, labels, lambda tasks: FaceAnalyzer(tasks, bundle=bundle), beyond=size == "base", moves=False
     )
@@ -98,3 +99,24 @@ class TestNano:
         found = nano.grade("detection")
         assert found["recall_50"] >= 0.88 * 0.98
         assert found["false_positives_per_image"] <= 1.12 * 0.05
+
+
+class TestClean:
+    """The licence-clean students, on the same photos: what rendered heads were seen to carry."""
+
+    @pytest.fixture(scope="class")
+    def clean(self, grader: Grader) -> Grader:
+        return _grader(grader.data, grader.labels, "clean")
+
+    def test_landmarks(self, clean: Grader) -> None:
+        found = clean.grade("landmarks")
+        assert found["missed"] <= 8
+        assert found["nme"] <= 0.075
+
+    def test_parsing(self, clean: Grader) -> None:
+        assert clean.grade("parsing")["mean_f1"] >= 0.5
+
+    def test_detection(self, clean: Grader) -> None:
+        found = clean.grade("detection")
+        assert found["recall_50"] >= 0.82
+        assert found["false_positives_per_image"] <= 0.15

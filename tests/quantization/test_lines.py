@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from edgeface import Bundle
@@ -15,11 +17,13 @@ from quantization.recipe import TASKS, load_recipe
 pytestmark = pytest.mark.workshop
 
 
-def test_there_is_a_line_for_each_size_that_is_built_in():
-    assert list(LINES) == list(SIZES)
+def test_there_is_a_line_for_each_size_that_is_built_in_and_one_that_is_not():
+    assert list(LINES) == [*SIZES, "clean"]
     assert BASE is LINES["base"]
-    assert {line.bundle.name for line in LINES.values()} == set(SIZES.values())
-    assert len({line.results for line in LINES.values()}) == len(LINES)
+    assert {LINES[size].bundle.name for size in SIZES} == set(SIZES.values())
+    assert len({line.results for line in LINES.values()}) == len({line.bundle for line in LINES.values()})
+    built_in = Bundle.builtin().source
+    assert Path(built_in).parent not in LINES["clean"].bundle.parents
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
@@ -39,8 +43,19 @@ def test_a_line_has_recipe_weights_and_student_of_each_task(task, line):
 
 
 def test_float_networks_of_a_line_are_its_own():
-    base, nano = (
+    base, nano, clean = (
         sum(p.numel() for p in load_networks(WEIGHTS, ["expression"], line)["expression"].parameters())
         for line in LINES.values()
     )
     assert nano < base / 5
+    assert clean == base
+
+
+def test_the_clean_line_may_be_used_for_anything_and_its_cards_say_so():
+    bundle = Bundle.load(LINES["clean"].bundle)
+    assert "commercial use allowed" in bundle.licence
+    assert "research only" in Bundle.builtin().licence
+    for task in TASKS:
+        assert "research" not in bundle.model(task).licence
+        assert "learned from no photo of a person" in bundle.card(task)
+        assert "The int8 figures are of this very file." in bundle.card(task)
