@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edgeface.labels import BLENDSHAPES52, CELEBAMASK19, FER8, IBUG68
 from quantization.datasets import open_dataset
 from quantization.datasets.shards import stated_terms
-from quantization.recipe import RECIPES, TASKS, load_recipe
+from quantization.recipe import RECIPES, TASKS, load_recipe, shards_share
 from quantization.synthetic import EXPRESSIONS, FaceMaker, Head, Pose
 from quantization.synthetic.backgrounds import PICTURES, Backgrounds
 from quantization.synthetic.command import synthesise
@@ -23,7 +23,7 @@ from quantization.synthetic.emotions import PROTOTYPES, draw_emotion
 from quantization.synthetic.samples import TERMS, draw_samples
 from quantization.synthetic.worn import wear
 from quantization.tasks import load_task
-from quantization.tasks.seen import seen_in
+from quantization.tasks.seen import seen_in, stages
 from quantization.tasks.shards import Shards, expressions, faces, maps, stock
 from tests.quantization.miniature import make_head
 
@@ -176,6 +176,16 @@ def test_samples_have_every_label_and_depend_on_their_seed_alone(real, backgroun
     assert other.name != one[0].name
 
 
+@pytest.mark.data
+def test_faces_that_look_ahead_all_show_an_emotion(real, backgrounds):
+    shown = [*draw_samples(real, backgrounds, 30, 96, 5, facing=True)]
+    assert all(len(sample.boxes) == 1 and sample.votes is not None for sample in shown)
+    assert np.std([sample.attributes["yaw"] for sample in shown]) < 30
+    assert len({sample.name for sample in shown}) == 30
+    anyhow = [s for s in draw_samples(real, backgrounds, 60, 96, 5) if len(s.boxes)]
+    assert np.std([sample.attributes["yaw"] for sample in anyhow]) > 30
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     """A few shards of the egg-shaped head, by the command."""
@@ -196,6 +206,10 @@ def test_the_command_writes_shards_with_their_terms_and_refuses_a_folder_that_ha
     result = CliRunner().invoke(synthesise, asked)
     assert result.exit_code == 1
     assert "there are shards in it" in result.output
+    asked = ["--data", data, "--facing", "--count", "1", "--out", str(shards.parent / "other")]
+    result = CliRunner().invoke(synthesise, asked)
+    assert result.exit_code == 2
+    assert "--facing is of --shards" in result.output
 
 
 def test_every_task_finds_its_lessons_in_them(shards):
@@ -258,5 +272,7 @@ def test_the_clean_line_saw_nothing_but_free_data(task, shards):
     assert not seen.teachers
     assert seen.terms.commercial
     assert list(seen.data) == [f"webdataset:{shards}"]
-    assert "schedule.start" not in load_recipe(RECIPES / f"{task}-clean.toml")
-    assert "start" not in load_recipe(RECIPES / f"{task}-clean.toml")["schedule"]
+    for course in stages(RECIPES / f"{task}-clean.toml"):
+        assert course.stem.startswith(f"{task}-clean")
+        assert shards_share(load_recipe(course)) == 1  # nothing else is read
+        assert not load_recipe(course).get("teacher")
