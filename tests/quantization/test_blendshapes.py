@@ -349,12 +349,12 @@ def test_a_weight_without_the_output_is_refused(tmp_path):
     check_recipe(recipe_of(losses={"blendshapes": 2.0}), tmp_path / "landmarks.toml")
 
 
-def test_shards_alone_have_no_blendshapes(tmp_path):
+def test_shards_alone_may_teach_blendshapes(tmp_path):
+    """Where they tell them: tests/quantization/test_rendered.py."""
     recipe = recipe_of() | {"data": {"shards": [str(tmp_path)]}}
     del recipe["student"]["share"]
     recipe["student"].pop("also_validation", None)
-    with pytest.raises(RecipeError, match=r"student\.blendshapes is of the built-in data sets"):
-        check_recipe(recipe, tmp_path / "landmarks.toml")
+    check_recipe(recipe, tmp_path / "landmarks.toml")
 
 
 def test_a_course_with_blendshapes_reads_them_and_a_build_makes_them(tmp_path):

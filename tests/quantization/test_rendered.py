@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edgeface.labels import BLENDSHAPES52, CELEBAMASK19, FER8, IBUG68
 from quantization.datasets import open_dataset
 from quantization.datasets.shards import stated_terms
-from quantization.recipe import RECIPES, TASKS, load_recipe, shards_share
+from quantization.recipe import RECIPES, TASKS, RecipeError, load_recipe, shards_share
 from quantization.synthetic import EXPRESSIONS, FaceMaker, Head, Pose
 from quantization.synthetic.backgrounds import PICTURES, Backgrounds
 from quantization.synthetic.command import synthesise
@@ -245,6 +245,8 @@ def test_a_face_of_which_one_live_blendshape_is_unknown_does_not_teach_them(shar
     write_shard(tmp_path / "doubtful.tar", samples, TERMS)
     parts = faces(Shards((tmp_path,), 0.2), None)
     assert all(face.movement is None for part in parts for face in part)
+    with pytest.raises(RecipeError, match=r"student\.blendshapes: no face that trains has any; leave it out"):
+        load_task(_over(tmp_path, "landmarks"), Path("/nowhere"), Path("/nowhere"))
 
 
 def test_a_landmark_student_learns_blendshapes_of_shards_alone(shards):
