@@ -31,6 +31,7 @@ TERMS = Terms(
     True,
     "LICENSE beside the model (USC Institute for Creative Technologies); quantization/synthetic/pictures",
 )
+_ALL = {"faces": "all"}  # the boxes are those of everybody in the picture
 _EMPTY, _EMOTION = 1 / 7, 2 / 3
 _SIDE = (0.34, 0.62)  # of a head's box, in sides of the picture
 _AHEAD = (16.0, 9.0, 7.0)  # standard deviations of yaw, pitch and roll of who looks about ahead, degrees
@@ -49,9 +50,6 @@ def draw_samples(
             yield Sample(f"empty-{seed}-{i:06d}", behind, boxes=np.zeros((0, 4), np.float32), attributes=_ALL)
         else:
             yield _face(maker, behind, rng, f"face-{seed}-{i:06d}", None)
-
-
-_ALL = {"faces": "all"}  # the boxes are those of everybody in the picture
 
 
 def _ahead(rng: np.random.Generator) -> Pose:
