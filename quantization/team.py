@@ -101,7 +101,11 @@ class Team:
             "checkpoint"
         )
 
+        told = False
+
         def stop(*_: Any) -> None:
+            nonlocal told
+            told = True
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
             raise lost
 
@@ -114,8 +118,10 @@ class Team:
                 backend, rank=self.rank, world_size=self.size, timeout=_PATIENCE
             )
             yield
-        except RuntimeError as error:
-            if error is lost or not any(word in str(error) for word in _GONE):
+        except Exception as error:
+            # What is torn out of its work by the word to stop may say something else of it: a file half written.
+            gone = isinstance(error, RuntimeError) and any(word in str(error) for word in _GONE)
+            if error is lost or not (told or gone):
                 raise
             raise lost from error
         torch.distributed.destroy_process_group()
