@@ -119,7 +119,7 @@ class Team:
             )
             yield
         except Exception as error:
-            # What is torn out of its work by the word to stop may say something else of it: a file half written.
+            # What the word to stop tears out of its work may call it something else: a file half written.
             gone = isinstance(error, RuntimeError) and any(word in str(error) for word in _GONE)
             if error is lost or not (told or gone):
                 raise
