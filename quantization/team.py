@@ -21,6 +21,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +43,10 @@ DEVICES = ("auto", "cpu", "cuda")
 _PATIENCE = timedelta(minutes=60)
 # How the libraries say that nobody is at the other end of a connection.
 _GONE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+# Seconds in which torchrun, that looks ten times a second, has seen that a process ended.
+_ITS_SAY = 1.0
 
 
 class TeamError(RuntimeError):
@@ -89,6 +95,8 @@ class Team:
     def joined(self) -> Iterator[None]:
         """Connects to the others: gloo between CPUs, and NCCL between GPUs for what lies there.
 
+        At torchrun's word to stop the process ends at once, with the error's message and status 1.
+
         Raises:
             TeamError: another process ended while this one was at work.
         """
@@ -100,16 +108,7 @@ class Team:
             "told to stop; the messages beside this one say why. The same command goes on from the last "
             "checkpoint"
         )
-
-        told = False
-
-        def stop(*_: Any) -> None:
-            nonlocal told
-            told = True
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-            raise lost
-
-        signal.signal(signal.SIGTERM, stop)  # torchrun's word to the others when one has ended
+        listening = _Listener(f"Error: {lost}\n")
         try:
             if self.device != "cpu":
                 torch.cuda.set_device(self.device)
@@ -119,12 +118,14 @@ class Team:
             )
             yield
         except Exception as error:
-            # What the word to stop tears out of its work may call it something else: a file half written.
-            gone = isinstance(error, RuntimeError) and any(word in str(error) for word in _GONE)
-            if error is lost or not (told or gone):
-                raise
-            raise lost from error
+            if isinstance(error, RuntimeError) and any(word in str(error) for word in _GONE):
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # said once is enough
+                raise lost from error
+            # What breaks when another has ended may call it something else: torchrun knows, and has its say.
+            time.sleep(_ITS_SAY)
+            raise
         torch.distributed.destroy_process_group()
+        listening.close()
 
     def told(self, what: Callable[[], Any]) -> Any:
         """What the leader finds by calling ``what``, in every process."""
@@ -203,3 +204,31 @@ class Team:
 
 ALONE = Team()
 """One process on the CPU."""
+
+
+class _Listener:
+    """Ends the process at SIGTERM, torchrun's word to the others when one has ended, with last ``words``.
+
+    A thread does: a handler in Python waits until the main thread is back from a library's call, and what it
+    raises there may be caught by whoever is at work. The leader writes nothing that may not be torn off.
+    """
+
+    def __init__(self, words: str) -> None:
+        self._hears, self._says = os.pipe()
+        os.set_blocking(self._says, False)
+        self._handled = signal.signal(signal.SIGTERM, lambda *_: None)
+        self._woken = signal.set_wakeup_fd(self._says, warn_on_full_buffer=False)
+        threading.Thread(target=self._wait, args=(words.encode(),), daemon=True).start()
+
+    def _wait(self, words: bytes) -> None:
+        while heard := os.read(self._hears, 1):
+            if heard[0] == signal.SIGTERM:
+                os.write(2, words)
+                os._exit(1)
+        os.close(self._hears)
+
+    def close(self) -> None:
+        """Signals do again what they did before."""
+        signal.set_wakeup_fd(self._woken)
+        signal.signal(signal.SIGTERM, self._handled)
+        os.close(self._says)

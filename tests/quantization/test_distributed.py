@@ -222,13 +222,48 @@ def test_a_killed_worker_ends_the_job_and_costs_one_interval_at_most(bench, vict
     assert "SIGKILL" in said  # torchrun names the one that died
     assert re.search(
         rf"Error: process {1 - victim} of 2: .* The same command goes on from the last checkpoint", said
-    )
-    assert "Traceback" not in said.partition("torch/distributed/elastic")[0]
+    ), said[:4000]
+    assert "Traceback" not in said.partition("torch/distributed/elastic")[0], said[:4000]
     stopped = torch.load(bench.root / run / "checkpoint.pt", weights_only=True)["step"]
     assert 4 <= stopped < 12
     bench.together(run)
     assert bench.log(run)[-1]["step"] == 12
     assert bench.weights(run) == bench.weights("two")
+
+
+DEAF = """
+import os, time
+from quantization.team import Team
+team = Team.of_environment("cpu")
+with team.joined():
+    if not team.leads:
+        os._exit(3)
+    while True:
+        try:
+            time.sleep(30)
+        except BaseException:
+            pass
+"""
+
+TORN = """
+import os
+from quantization.team import Team
+team = Team.of_environment("cpu")
+with team.joined():
+    if not team.leads:
+        os._exit(3)
+    raise ValueError("half a batch")
+"""
+
+
+@pytest.mark.parametrize("script", [DEAF, TORN])
+def test_who_is_left_says_so_whatever_it_is_at(tmp_path, repository, script):
+    """At work that lets no exception out, and at work that breaks for want of the other."""
+    (tmp_path / "left.py").write_text(script)
+    with start(2, [tmp_path / "left.py"], repository) as process:
+        _, said = process.communicate()
+    assert "Error: process 0 of 2: another process of this training ended" in said, said[:4000]
+    assert "half a batch" not in said
 
 
 def worker(launcher, rank):
