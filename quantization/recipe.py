@@ -97,8 +97,8 @@ def is_teacher(recipe: Mapping[str, Any]) -> bool:
 
 
 def teaches(recipe: Mapping[str, Any]) -> bool:
-    """Whether students can ask its network about their batches: a teacher, or a student of expression."""
-    return is_teacher(recipe) or recipe["task"] == "expression"
+    """Whether students can ask its network: a teacher, or a student of expression or landmarks."""
+    return is_teacher(recipe) or recipe["task"] in ("expression", "landmarks")
 
 
 def teachers_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
@@ -108,9 +108,13 @@ def teachers_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def asked(recipe: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those of them that are asked about every batch: all, where a weight of ``student.losses`` is not 0."""
-    losses = recipe["student"].get("losses", {})
-    return teachers_of(recipe) if any(losses[name] for name in losses if name not in _ASKS_NOBODY) else ()
+    """Those of them that are asked about faces: all, where a weight of ``student.losses`` is not 0."""
+    return teachers_of(recipe) if _asks(recipe["student"]) else ()
+
+
+def _asks(student: Mapping[str, Any]) -> bool:
+    losses = student.get("losses", {})
+    return bool(student.get("refined")) or any(losses[name] for name in losses if name not in _ASKS_NOBODY)
 
 
 def sets_of(recipe: Mapping[str, Any]) -> tuple[str, ...]:
@@ -177,12 +181,11 @@ def _check_together(recipe: Mapping[str, Any]) -> None:
     for what in ("taught", "rendered", "album"):
         if student.get(what) and f"{what}_share" not in student:
             raise RecipeError(f"student.{what}_share is missing beside student.{what}; write {SHARE}")
-    if "teacher" in recipe and not student.get("taught") and "losses" not in student:
+    if "teacher" in recipe and not any(key in student for key in ("taught", "losses", "refined")):
         raise RecipeError("teacher: it draws the maps of student.taught, which is missing; no losses ask it")
-    if "teacher" not in recipe and any(
-        v for k, v in student.get("losses", {}).items() if k not in _ASKS_NOBODY
-    ):
-        raise RecipeError("teacher is missing beside student.losses; write the recipe that trains it")
+    if "teacher" not in recipe and _asks(student):
+        key = "refined" if student.get("refined") else "losses"
+        raise RecipeError(f"teacher is missing beside student.{key}; write the recipe that trains it")
     stages = len(student.get("widths", ())) - 1
     for key in ("blocks", "expand") if recipe["task"] == "expression" else ():
         if len(student.get(key, [1] * stages)) != stages:

@@ -120,6 +120,7 @@ STUDENTS: Mapping[str, Mapping[str, Key]] = {
         "expand": replace(_EXPAND, count=3),
         **_LANDMARKS,
         "blendshapes": _FLAG,
+        "refined": SHARE,  # of a teacher in the points that nobody placed; the mesh has the rest
         "losses": Key("table", of={"kd": _AMOUNT, "visibility": _AMOUNT, "blendshapes": _AMOUNT}),
     },
     "landmarks teacher": {

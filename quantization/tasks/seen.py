@@ -103,12 +103,20 @@ def _named(path: Path, name: str) -> Path:
 
 
 def seen(path: Path) -> Seen:
-    """What the student of a recipe saw, its earlier courses included.
+    """What the student of a recipe saw, its earlier courses included, and what a student that taught it saw.
 
     Raises:
         TermsError: An earlier course's recipe is missing, or a set has no declared terms.
     """
-    return seen_in([_with_teachers(stage) for stage in stages(path)])
+    courses = dict.fromkeys(course for stage in stages(path) for course in (*_refiners(stage), stage))
+    return seen_in([_with_teachers(course) for course in courses])
+
+
+def _refiners(path: Path) -> list[Path]:
+    """The courses of the students that corrected points for a recipe (``student.refined``)."""
+    recipe = load_recipe(path)
+    named = asked(recipe) if recipe["student"].get("refined") else ()
+    return [stage for name in named for stage in stages(_named(path, name))]
 
 
 def _with_teachers(path: Path) -> dict[str, Any]:

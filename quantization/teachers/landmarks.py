@@ -2,6 +2,9 @@
 
 Two of them teach a student by KD-Loss (Fard and Mahoor, 2021): the tough one learnt the annotated points,
 the tolerant one the same shapes as a few modes see them (:class:`..losses.shapes.ShapeModel`).
+
+A student's earlier course teaches, too: what it says of a face and of its mirror image corrects the face mesh
+(``student.refined``).
 """
 
 from __future__ import annotations
@@ -10,20 +13,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from edgeface.labels import IBUG68
+
 from ..datasets import celebamask, folder, lfpw
-from ..recipe import RecipeError
+from ..recipe import RecipeError, is_teacher
 from ..students.blocks import ConvBnRelu, Residual
-from ..students.landmarks import FacePoints
+from ..students.landmarks import FacePoints, LandmarkNet
 from ..terms import weights_terms
 from ..training import load_weights
 from . import face3d, facemesh, mobilenet, yunet
 from .mobilenet import MobileNetV2
 
-__all__ = ["TERMS", "LandmarkTeacher", "answers", "ask", "load_pair"]
+__all__ = ["TERMS", "LandmarkTeacher", "answers", "ask", "both_views", "load_pair", "load_student"]
+
+_FLIP = list(IBUG68.flip)
 
 # Trained here, in crops around YuNet's boxes, from an ImageNet backbone: human points on LFPW, the mesh's
 # on the other sets. They inherit the terms of all.
@@ -83,22 +92,66 @@ def load_pair(
         RecipeError: there are not these two, or one of them looks at another ``crop`` than its student.
         ValueError: the weights are of another network than the recipe's.
     """
-    soft = [bool(recipe["student"].get("softened")) for recipe, _ in asked.values()]
-    if soft != [False, True]:
+    soft = [is_teacher(recipe) and bool(recipe["student"].get("softened")) for recipe, _ in asked.values()]
+    if soft != [False, True] or not all(is_teacher(recipe) for recipe, _ in asked.values()):
         raise RecipeError(
             f"teacher is {list(asked)}; student.losses.kd asks two: a tough one, whose recipe has no "
             "student.softened, then a tolerant one, whose recipe has it"
         )
     pair = []
     for name, (recipe, weights) in asked.items():
-        student, own = recipe["student"], recipe["deploy"]["crop"]
-        if any(own[key] != crop[key] for key in ("scale", "shift")):
-            raise RecipeError(f"teacher {name}: deploy.crop is {own}; write the student's, {dict(crop)}")
+        _check_crop(name, recipe, crop)
+        student = recipe["student"]
         network = LandmarkTeacher(int(student["size"]), student["widths"], int(student["code"]))
         load_weights(network, weights)
         pair.append(network.to(memory_format=torch.channels_last))
     tough, tolerant = pair
     return tough, tolerant
+
+
+def load_student(
+    asked: Mapping[str, tuple[Mapping[str, Any], Path]], size: int, crop: Mapping[str, Any]
+) -> LandmarkNet:
+    """The trained student that corrects the mesh's points, in evaluation mode, from its recipe and weights.
+
+    It must look at crops of ``size`` pixels and at the ``crop`` of the student that it teaches.
+
+    Raises:
+        RecipeError: there is not one, or it looks at something else.
+        ValueError: the weights are of another network than the recipe's.
+    """
+    if len(asked) != 1 or any(is_teacher(recipe) for recipe, _ in asked.values()):
+        raise RecipeError(
+            f"teacher is {list(asked)}; student.refined asks one: an earlier student of landmarks"
+        )
+    ((name, (recipe, weights)),) = asked.items()
+    _check_crop(name, recipe, crop)
+    if recipe["student"]["size"] != size:
+        raise RecipeError(
+            f"teacher {name}: student.size is {recipe['student']['size']}; write the student's, {size}"
+        )
+    network = LandmarkNet.of(recipe["student"])
+    load_weights(network, weights)
+    return network.eval()
+
+
+def _check_crop(name: str, recipe: Mapping[str, Any], crop: Mapping[str, Any]) -> None:
+    own = recipe["deploy"]["crop"]
+    if any(own[key] != crop[key] for key in ("scale", "shift")):
+        raise RecipeError(f"teacher {name}: deploy.crop is {own}; write the student's, {dict(crop)}")
+
+
+@torch.no_grad()
+def both_views(
+    network: LandmarkNet, crops: NDArray[np.uint8], mean_shape: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Points float32 [N, 68, 2] in crops (0 is an edge, 1 the other) of crops RGB uint8 [N, S, S, 3].
+
+    The mean of what the network says of each and of its mirror image.
+    """
+    images = (torch.from_numpy(crops).permute(0, 3, 1, 2).float() - 128) / 128
+    seen, other = [network(x)[0].view(-1, 68, 2).numpy() + mean_shape for x in (images, images.flip(3))]
+    return np.asarray((seen + other[:, _FLIP] * (-1, 1) + (1, 0)) / 2, np.float32)
 
 
 def ask(

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from edgeface.labels import IBUG68
 from quantization.courses import Course
 from quantization.label import load_labels
 from quantization.recipe import RECIPES, RecipeError, load_recipe
 from quantization.tasks import load_task
 from quantization.tasks.faces import rendered
 from quantization.tasks.seen import seen_in
-from quantization.teachers.landmarks import LandmarkTeacher, answers, load_pair
+from quantization.teachers.landmarks import LandmarkTeacher, answers, both_views, load_pair, load_student
 from quantization.teachers.mobilenet import MobileNetV2
 from quantization.training import load_weights
 from tests.quantization.miniature import make_head
@@ -92,6 +93,8 @@ def recipes(tmp_path_factory):
         (folder / f"{name}.toml").write_text(schedule(text))
     text = student_text(losses="{ kd = 1.0 }")
     (folder / "student.toml").write_text(f"teacher = {list(PAIR)}\n{text}")
+    (folder / "earlier.toml").write_text(student_text())
+    (folder / "later.toml").write_text(f'teacher = "earlier"\n{student_text(refined=0.25)}')
     return folder
 
 
@@ -110,6 +113,7 @@ def course(miniature, labels, recipes, tmp_path_factory):
         with no_classifier():
             for name in PAIR:
                 of(name).train(threads=1)
+        of("earlier").train(threads=1)
         yield of
 
 
@@ -433,3 +437,67 @@ def test_what_was_asked_rendered_and_begun_with_is_told(recipes, miniature, tmp_
     with miniature.split():
         assert all(name in seen_in([alone]).terms.licence for name in ("LFPW", "CelebAMask-HQ", "UTKFace"))
     assert "backbone" in teacher.teachers["mobilenet"]
+
+
+# a student whose earlier course corrects the mesh
+
+
+def test_a_later_course_learns_points_between_the_meshs_and_those_of_the_earlier_one(course, load):
+    later = course("later")
+    plain, fixed = load(later.recipe), load(later.recipe, later.asked())
+    teacher = load_student(later.asked(), 112, later.recipe["deploy"]["crop"])
+    moved = 0
+    for before, after in zip(plain._train, fixed._train, strict=True):
+        if before.known:
+            assert np.array_equal(after.points, before.points)
+            continue
+        crop, matrix = plain._upright(before)
+        placed = before.points @ matrix[:, :2].T + matrix[:, 2]
+        said = both_views(teacher, crop[None], plain._mean)[0] * 112 - 0.5
+        wanted = placed + 0.25 * (said - placed)
+        assert np.abs(after.points @ matrix[:, :2].T + matrix[:, 2] - wanted).max() < 1e-3
+        moved += np.abs(after.points - before.points).max() > 0.05
+    assert moved > 3
+    for before, after in zip(plain._validation, fixed._validation, strict=True):
+        assert np.array_equal(after.points, before.points)  # what grades stays the mesh's
+
+
+def test_a_later_course_trains_and_its_inputs_name_the_earlier_ones_weights(course):
+    later = course("later")
+    later.train(threads=1)
+    assert [row["step"] for row in rows(later.run)] == [3, 6]
+    assert later.inputs()["weights of earlier"]
+    assert later.inputs()["student.refined"] == 0.25
+
+
+class Looks(nn.Module):
+    """Says a residual that grows with what it sees at the left of its picture."""
+
+    def forward(self, x):
+        return (x[:, :1, 0, :1].repeat(1, 136, 1)[..., None] * 0.01,)
+
+
+def test_both_views_are_of_one_face():
+    """Brightness at the left edge moves all points right; in the mirror image there is none."""
+    mean = np.random.default_rng(0).random((68, 2)).astype(np.float32)
+    mean = ((mean + mean[list(IBUG68.flip)] * (-1, 1) + (1, 0)) / 2).astype(np.float32)
+    crops = np.full((1, 8, 8, 3), 128, np.uint8)
+    crops[0, :, 0] = 178
+    found = both_views(Looks(), crops, mean)
+    apart = 0.01 * 50 / 128
+    assert found.shape == (1, 68, 2)
+    assert np.abs(found[0] - mean - (apart / 2, apart / 2)).max() < 1e-6
+
+
+def test_who_cannot_correct_the_mesh_is_named(asked, course, load):
+    later = course("later")
+    crop, ((name, own),) = later.recipe["deploy"]["crop"], later.asked().items()
+    for wrong in (asked, dict([next(iter(asked.items()))]), {name: own, "another": own}):
+        with pytest.raises(RecipeError, match=r"student\.refined asks one: an earlier student of landmarks"):
+            load_student(wrong, 112, crop)
+    with pytest.raises(RecipeError, match=r"teacher earlier: student\.size is 112; write the student's, 96"):
+        load_student(later.asked(), 96, crop)
+    with pytest.raises(RecipeError, match=r"teacher earlier: deploy\.crop is .*; write the student's"):
+        load_student(later.asked(), 112, crop | {"scale": 1.4})
+    with pytest.raises(RecipeError, match="asks two: a tough one"):
+        load_pair({name: own, "another": own}, crop)

@@ -151,9 +151,9 @@ def test_a_recipe_adds_to_what_its_code_loads_and_takes_nothing_away():
 
 def test_an_earlier_course_counts(tmp_path):
     """What a student saw first it has seen, though its last recipe does not name it."""
-    text = (RECIPES / "landmarks.toml").read_text()
+    text = (RECIPES / "landmarks-fifth.toml").read_text()
     (share,) = re.findall(r"(?m)^share = .*$", text)
-    alone = text.replace(share, "share = { lfpw = 1.0 }").replace("landmarks-fifth", "begun")
+    alone = text.replace(share, "share = { lfpw = 1.0 }").replace("landmarks-fourth", "begun")
     (tmp_path / "last.toml").write_text(alone)
     with pytest.raises(TermsError, match=r"starts from 'begun', but there is no .*begun\.toml"):
         seen(tmp_path / "last.toml")
@@ -161,6 +161,18 @@ def test_an_earlier_course_counts(tmp_path):
     assert [path.stem for path in stages(tmp_path / "last.toml")] == ["begun", "last"]
     assert "UTKFace" in seen(tmp_path / "last.toml").terms.licence
     assert "UTKFace" not in seen_in([load_recipe(tmp_path / "last.toml")]).terms.licence
+
+
+def test_what_taught_the_student_that_corrects_the_mesh_counts(tmp_path):
+    text = (RECIPES / "landmarks-first.toml").read_text()
+    (share,) = re.findall(r"(?m)^share = .*$", text)
+    alone = text.replace(share, "share = { lfpw = 1.0 }\nrefined = 0.5")
+    (tmp_path / "last.toml").write_text(f'teacher = "earlier"\n{alone}')
+    shutil.copy(RECIPES / "landmarks-first.toml", tmp_path / "earlier.toml")
+    assert {"utkface", "lfpw"} < set(seen(tmp_path / "last.toml").data)
+    assert "facemesh" in seen(tmp_path / "last.toml").teachers
+    (tmp_path / "last.toml").write_text(alone.replace("refined = 0.5", ""))
+    assert set(seen(tmp_path / "last.toml").data) == {"lfpw"}
 
 
 FOLDERS = {
