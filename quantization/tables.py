@@ -21,7 +21,7 @@ from .tasks.seen import data_terms, seen
 from .teachers.catalogue import terms_of
 from .verdicts import verdicts
 
-__all__ = ["rewrite"]
+__all__ = ["fill", "rewrite"]
 
 _Figures = dict[str, dict[str, dict[str, float]]]  # task, kind, figure
 
@@ -113,12 +113,21 @@ def rewrite(
         "robustness": _robustness(metrics.with_name("robustness.json"), Bundle.load(bundle)),
         "terms": _terms(recipes),
     }
+    return fill(readme, tables)
+
+
+def fill(page: str, tables: Mapping[str, Sequence[str]]) -> str:
+    """The page with the rows of each table between its marks.
+
+    Raises:
+        ValueError: A table has no place, or more than one.
+    """
     for name, rows in tables.items():
         pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- /table -->)", re.DOTALL)
-        readme, count = pattern.subn(lambda m, rows=rows: m[1] + "\n".join(rows) + "\n" + m[2], readme)
+        page, count = pattern.subn(lambda m, rows=rows: m[1] + "\n".join(rows) + "\n" + m[2], page)
         if count != 1:
             raise ValueError(f"the README has {count} places for the table {name!r}; it needs exactly one")
-    return readme
+    return page
 
 
 def _accuracy(figures: _Figures, beside: Mapping[str, _Figures]) -> list[str]:

@@ -70,8 +70,12 @@ def report(
     show_default=True,
 )
 def tables(bundle: Path, benchmark: Path) -> None:
-    """Rewrite the README's tables from the metrics, the bundle and the benchmark's result."""
+    """Rewrite the README's tables from the metrics, the bundle and the benchmark's result, and the aims'."""
+    from .. import aims
+    from ..lines import LINES
     from ..tables import rewrite
 
     readme = options.HERE.parent / "README.md"
     readme.write_text(rewrite(readme.read_text(), options.METRICS, bundle, benchmark))
+    page = options.METRICS.with_name("README.md")
+    page.write_text(aims.rewrite(page.read_text(), options.METRICS, LINES["nano"].metrics))
