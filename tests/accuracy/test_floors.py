@@ -29,6 +29,11 @@ def nano(grader: Grader) -> Grader:
     return _grader(grader.data, grader.labels, "nano")
 
 
+@pytest.fixture(scope="module")
+def clean(grader: Grader) -> Grader:
+    return _grader(grader.data, grader.labels, "clean")
+
+
 def _grader(data: Path, labels: Path, size: str) -> Grader:
     bundle = Bundle.load(LINES[size].bundle)
     return Grader(
@@ -103,10 +108,6 @@ class TestNano:
 
 class TestClean:
     """The licence-clean students, on the same photos: what rendered heads were seen to carry."""
-
-    @pytest.fixture(scope="class")
-    def clean(self, grader: Grader) -> Grader:
-        return _grader(grader.data, grader.labels, "clean")
 
     def test_landmarks(self, clean: Grader) -> None:
         found = clean.grade("landmarks")
