@@ -118,6 +118,7 @@ STUDENTS: Mapping[str, Mapping[str, Key]] = {
         "widths": _FIVE,
         "grid": Key("whole", least=4, most=7),
         "expand": replace(_EXPAND, count=3),
+        "bounded": _FLAG,  # ReLU6 behind the last stage
         **_LANDMARKS,
         "blendshapes": _FLAG,
         "refined": SHARE,  # of a teacher in the points that nobody placed; the mesh has the rest

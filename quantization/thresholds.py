@@ -19,7 +19,7 @@ from .splits import parts
 
 __all__ = ["FLOORS", "presence_floor", "score_threshold"]
 
-FLOORS = (0.0, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
+FLOORS = (0.0, *(digit * 10.0**power for power in (-5, -4, -3, -2) for digit in (1, 2, 5)), 0.1)
 """What the least presence of a face may be."""
 
 _PHOTOS = "landmarks/lfpw/trainset"

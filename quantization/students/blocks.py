@@ -2,8 +2,8 @@
 
 A dense 3x3 multiply-add costs a fifth to a twelfth of a depthwise one on cores with dot products, so the
 blocks are plain residual ones; on cores without (Pi 3, 4, Zero 2) a third, where inverted ones pay at many
-channels (`benchmarks/results/README.md` has what was measured). ReLU only, batch norm folds away, upsampling
-is bilinear by two.
+channels (`benchmarks/results/README.md` has what was measured). ReLU only, or ReLU6 where a network is
+bounded; batch norm folds away, upsampling is bilinear by two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ConvBnRelu", "Inverted", "Residual", "residual", "say_always", "say_first", "stage", "upsample2"]
+__all__ = [
+    "ConvBnRelu",
+    "Inverted",
+    "Residual",
+    "bound",
+    "residual",
+    "say_always",
+    "say_first",
+    "stage",
+    "upsample2",
+]
 
 _ALL_BUT_NOTHING = 1e-3
 
@@ -40,9 +50,11 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
         nn.init.zeros_(self.norm.weight)  # a block starts as the identity
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.norm(self.second(self.first(x))))
+        y: Tensor = self.relu(x + self.norm(self.second(self.first(x))))
+        return y
 
 
 class Inverted(nn.Module):
@@ -76,6 +88,20 @@ def stage(inputs: int, outputs: int, blocks: int, expand: int = 0) -> nn.Sequent
     """Halves the resolution, then ``blocks`` blocks: plain, or inverted where ``expand`` says how wide."""
     first = Inverted(inputs, outputs, expand, 2) if expand else ConvBnRelu(inputs, outputs, stride=2)
     return nn.Sequential(first, *(residual(outputs, expand) for _ in range(blocks)))
+
+
+def bound(*parts: nn.Module) -> None:
+    """Stops at 6 what is activated in the parts: ReLU6, as MobileNet has it for low precision.
+
+    Before pictures unlike those of its calibration a network's values may lie far beyond the int8 file's
+    ranges, which cut them off; bounded ones have nowhere to go.
+    """
+    for part in parts:
+        for name, child in part.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(part, name, nn.ReLU6())
+            else:
+                bound(child)
 
 
 def upsample2(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from quantization.lines import BASE, LINES
 from quantization.students.blocks import Inverted, residual, stage, upsample2
 from quantization.students.detection import STRIDES, DetectionNet
 from quantization.students.expression import ExpressionNet
+from quantization.students.landmarks import LandmarkNet
 from quantization.students.parsing import ParsingNet
 from quantization.tasks import RECIPES, TASKS, load_recipe
 
@@ -54,7 +55,9 @@ def test_the_network_of_a_recipe_has_the_promised_form(task, line):
 @pytest.mark.parametrize("task", TASKS)
 def test_only_what_an_edge_tpu_runs_is_in_a_network(task, line):
     leaves = [m for m in network(task, line).modules() if not list(m.children())]
-    assert {type(m) for m in leaves} <= {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Dropout, nn.Dropout2d}
+    assert {type(m) for m in leaves} <= {
+        *(nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Dropout, nn.Dropout2d)
+    }
     # Channel by channel or all with all: an Edge TPU knows no groups between.
     assert all(m.groups in (1, m.in_channels) for m in leaves if isinstance(m, nn.Conv2d))
 
@@ -92,6 +95,24 @@ def test_what_an_inverted_block_has_learned_is_added_where_the_shape_stays():
     added = block.norm(block.narrow(block.filter(block.widen(x))))
     assert torch.allclose(block(x), x + added)
     assert not Inverted(4, 4, 3, stride=2).short
+
+
+@pytest.mark.parametrize("expand", [[0, 0, 0], [0, 0, 3]])
+def test_a_bounded_network_stops_at_six_behind_its_last_stage_and_is_the_same_below(expand):
+    student = {"widths": [4, 8, 8, 12, 12], "expand": expand, "code": 24, "grid": 7}
+    torch.manual_seed(2)
+    free = LandmarkNet.of(student).eval()
+    bounded = LandmarkNet.of(student | {"bounded": True}).eval()
+    bounded.load_state_dict(free.state_dict())
+    image = torch.rand(2, 3, 112, 112) * 2 - 1
+    with torch.no_grad():
+        early = free.backbone[:4](image)
+        assert torch.equal(bounded.backbone[:4](image), early)
+        assert torch.equal(bounded(image)[0], free(image)[0])  # nothing of it exceeds 6
+        far = 1e6 * early
+        answers = [net.code(net.backbone[4:](far)) for net in (free, bounded)]
+    assert answers[0].max() > 6
+    assert answers[1].max() <= 6
 
 
 def test_upsampling_is_bilinear_with_half_pixel_centres():
