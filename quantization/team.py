@@ -45,7 +45,7 @@ _PATIENCE = timedelta(minutes=60)
 _GONE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
-# Seconds in which torchrun, that looks ten times a second, has seen that a process ended.
+# Seconds within which torchrun, which looks ten times a second, has seen that a process ended.
 _ITS_SAY = 1.0
 
 
