@@ -29,10 +29,8 @@ _SWING = 45.0  # degrees of lean in one frame; the same
 _HOLD = 0.03  # of a face's size: a crop that would move less stays, and a still face sees the same pixels
 _HOLD_LEAN = 3.0  # degrees; the same
 _TRUST = 0.3  # how much a new detection changes how the box lies about the points
-_SURE = 0.9  # presence: no background has it, and 97 % of half-covered faces
-# Mean visibility of the points below which they may be guesses. Where the model is not sure of a face, 85 %
-# of backgrounds have less, and 1 % of open faces; where it is, every second half-covered face has less.
-_GUESSED_UNSURE, _GUESSED_SURE = 0.8, 0.55
+_SURE = 0.9  # presence: no background has it, all open faces do, and 94 % of half-covered ones
+_GUESSED = 0.55  # mean visibility of the points: every second half-covered face has less, and no open one
 _TOGETHER = 1.0  # seconds after which two faces that touch are not on their way past each other
 _SMOOTHING = OneEuro()
 # The middle of all; the middles of the eyes' outlines, the tip of the nose, the corners of the mouth.
@@ -131,8 +129,7 @@ class KnownFace:
         landmarks = self._face.landmarks
         if landmarks is None:
             return False
-        least = _GUESSED_SURE if landmarks.presence >= _SURE else _GUESSED_UNSURE
-        return float(landmarks.visibility.sum()) < 68 * least
+        return landmarks.presence < _SURE or float(landmarks.visibility.sum()) < 68 * _GUESSED
 
     def can_be_followed(self, now: int) -> bool:
         """True if there are points, and the detector has confirmed them not too long ago."""
