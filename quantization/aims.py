@@ -94,13 +94,17 @@ def rewrite(page: str, base: Path, nano: Path) -> str:
     """
     figures, small = json.loads(base.read_text()), json.loads(nano.read_text())
     rows = [
-        f"| student | figure | aim | base | | nano, within {NANO:.0%} of base | |",
-        "|---|---|---|---|---|---|---|",
+        f"| student | figure | aim | base | | asked with care | | nano, within {NANO:.0%} of base | |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for aim in AIMS:
-        limit, value = aim.limit(figures), aim.value(figures)
+        limit = aim.limit(figures)
         bound = f"{'<=' if aim.most else '>='} {aim.shown(limit)}" if limit else "reported"
-        cells = [aim.task, aim.what, bound, aim.shown(value), _said(aim.met(value, limit)) if limit else ""]
+        cells = [aim.task, aim.what, bound]
+        for kind in ("int8", "careful"):
+            value = aim.value(figures, kind)
+            cells += [aim.shown(value), _said(aim.met(value, limit)) if limit else ""]
+        value = aim.value(figures)
         if aim.figure in small[aim.task]["int8"] or aim.figure == "f1_*":
             theirs = aim.value(small)
             cells += [aim.shown(theirs), _said(aim.met(theirs, aim.near(value)))]

@@ -262,12 +262,14 @@ def _fitted(name: str, task: Any, network: nn.Module) -> dict[str, Any]:
     if name == "landmarks":
         from .students.landmarks import MovementNet
 
-        points = task.mean_shape + task.annotation_offset(network)
+        offset = task.annotation_offset(network)
+        points = task.mean_shape + offset
         if isinstance(network, MovementNet):
             from .coefficients import LIVE_NAMES
 
             found["blendshapes"] = list(LIVE_NAMES)
         found["mean_shape"] = [[round(float(v), 5) for v in point] for point in points]
+        found["annotation_offset"] = [[round(float(v), 5) for v in point] for point in offset]
     elif name == "expression":
         found["temperature"] = round(float(task.validate(network)["temperature"]), 3)
     for key, value in found.items():

@@ -254,10 +254,12 @@ def graders(
     precision: Collection[str],
     teachers: Path | None,
     line: Line = BASE,
+    careful: bool = False,
 ) -> Iterable[tuple[str, tuple[str, ...], Grader]]:
     """A grader of each kind with the tasks it is for: int8, fp32, and "teacher" if ``teachers`` is given.
 
-    ``model``: a bundle; its students run as they are for int8, from ``weights`` of ``line`` for fp32.
+    ``model``: a bundle; its students run as they are for int8, from ``weights`` of ``line`` for fp32. With
+    ``careful`` the int8 ones are asked about the smallest of `SIZES` and about mirror images, too: "careful".
     """
     bundle = Bundle.load(model)
     students = [task for task in _TASKS if task in bundle.models]
@@ -275,6 +277,10 @@ def graders(
         eager = partial(make, (), min_score=DOUBTFUL)
         careful = partial(make, ("landmarks",)) if "landmarks" in students else None
         yield kind, tuple(students), Grader(data, labels, make, eager, careful, digests)
+    if careful:
+        make = partial(FaceAnalyzer, bundle=bundle, smallest_face=SIZES[0], mirror=True)
+        confirming = partial(make, ("landmarks",)) if "landmarks" in students else None
+        yield "careful", tuple(students), Grader(data, labels, make, confirming=confirming, agree=False)
     if teachers is not None:
         from .teachers.analyzer import GRADED, TeacherAnalyzer, network_bytes
 

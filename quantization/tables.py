@@ -131,13 +131,14 @@ def fill(page: str, tables: Mapping[str, Sequence[str]]) -> str:
 
 
 def _accuracy(figures: _Figures, beside: Mapping[str, _Figures]) -> list[str]:
-    """A row per figure; a dash: that line's student was not asked."""
-    titles = ["student", "figure", "int8", "fp32", *(f"{name}, int8" for name in beside), "graded on"]
+    """A row per figure; a dash: that line's student was not asked, or not with care."""
+    titles = ["student", "figure", "int8", "asked with care", "fp32"]
+    titles += [*(f"{name}, int8" for name in beside), "graded on"]
     rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for task, key, title, percent in _FIGURES:
         if not all(key in figures[task][kind] for kind in ("int8", "fp32")):
             continue  # graded before there was such a figure
-        values = [figures[task][kind][key] for kind in ("int8", "fp32")]
+        values = [figures[task].get(kind, {}).get(key) for kind in ("int8", "careful", "fp32")]
         values += [others[task]["int8"].get(key) for others in beside.values()]
         teacher = figures[task].get("teacher", {}).get(key) if key in _BESIDE else None
         taught = "" if teacher is None else f" (the mesh that taught it: {100 * teacher:.2f} %)"

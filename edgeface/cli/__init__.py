@@ -21,6 +21,7 @@ from edgeface.cli.options import (
     backend_option,
     bundle_option,
     max_faces_option,
+    smallest_face_option,
     strict_option,
     tasks_option,
     threads_option,
@@ -129,6 +130,12 @@ def cli() -> None:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="S",
     help="Least score of a face, in place of the detector's own.",
+)
+@smallest_face_option
+@click.option(
+    "--mirror",
+    is_flag=True,
+    help="Ask about each face and its mirror image: more accurate, twice the time of all but the detector.",
 )
 @backend_option
 @strict_option

@@ -46,6 +46,8 @@ class Request:
     threads: int
     max_faces: int | None
     min_score: float | None
+    smallest_face: float | None
+    mirror: bool
     backend: str
     strict: bool
     bundle: Path | None
@@ -101,6 +103,8 @@ class _Job:
                     strict=asked.strict,
                     bundle=asked.bundle,
                     min_score=asked.min_score,
+                    smallest_face=asked.smallest_face,
+                    mirror=asked.mirror,
                 )
             )
             folder = OutputFolder(asked.out, items) if asked.out is not None else None

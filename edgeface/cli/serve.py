@@ -13,6 +13,7 @@ from edgeface.cli.options import (
     backend_option,
     max_faces_option,
     service_bundle_option,
+    smallest_face_option,
     strict_option,
     tasks_option,
     threads_option,
@@ -75,6 +76,7 @@ Exit codes:
 @click.option("--key", type=click.Path(), metavar="FILE", help="The certificate's key (PEM).")
 @outlet_options
 @max_faces_option
+@smallest_face_option
 @threads_option
 @backend_option
 @strict_option

@@ -13,6 +13,7 @@ from edgeface.cli.options import (
     backend_option,
     bundle_option,
     max_faces_option,
+    smallest_face_option,
     strict_option,
     tasks_option,
     threads_option,
@@ -62,6 +63,7 @@ Exit codes:
     help="Let counts and events alone leave, nothing about any face.",
 )
 @max_faces_option
+@smallest_face_option
 @threads_option
 @backend_option
 @strict_option

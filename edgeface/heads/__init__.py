@@ -11,6 +11,7 @@ from edgeface.heads.detection import DETECTORS, Detection, DetectionHead
 from edgeface.heads.expression import ExpressionHead
 from edgeface.heads.landmarks import LandmarksHead
 from edgeface.heads.parsing import ParsingHead
+from edgeface.heads.tiles import merged, tiles
 
 __all__ = [
     "DETECTORS",
@@ -21,4 +22,6 @@ __all__ = [
     "LandmarksHead",
     "ParsingHead",
     "crop_of",
+    "merged",
+    "tiles",
 ]

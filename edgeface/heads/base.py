@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,8 +40,17 @@ class CropHead(Protocol[Result_co]):
             The model's input, valid until the next call, and the map from frame to crop pixels.
         """
 
-    def decode(self, outputs: Outputs, crop: Similarity) -> Result_co:
-        """Turn the model's raw outputs into a result in frame pixels."""
+    def mirror(self) -> Outputs:
+        """The mirror image of what was prepared last; valid until the next call, and the only one then."""
+
+    def decode(self, outputs: Outputs, crop: Similarity, mirrored: Outputs | None = None) -> Result_co:
+        """Turn the model's raw outputs into a result in frame pixels.
+
+        Args:
+            outputs: of what was prepared.
+            crop: which it came with.
+            mirrored: of its mirror image; the result is then what both say on average.
+        """
 
 
 class ImageInput:
@@ -67,6 +77,11 @@ class ImageInput:
         self._image[height:] = 0
         self._image[:, width:] = 0
         return self._stored()
+
+    def mirror(self) -> Outputs:
+        """Reverse the columns of what the tensor holds."""
+        cv2.flip(self._image, 1, dst=self._image)
+        return self._tensors
 
     def _stored(self) -> Outputs:
         if self._signed:

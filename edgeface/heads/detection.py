@@ -44,6 +44,12 @@ class Detection:
     bbox: BBox
     keypoints: NDArray[np.float32] | None
 
+    def moved(self, x: int, y: int) -> Detection:
+        """The same face in a picture that begins so far to the left of and above this one."""
+        box = self.bbox
+        five = None if self.keypoints is None else self.keypoints + np.array([x, y], np.float32)
+        return Detection(BBox(box.x + x, box.y + y, box.width, box.height, box.score), five)
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -83,6 +89,11 @@ class DetectionHead:
         least = threshold if min_score is None else min_score
         self._levels = [_Level(spec, stride, least, box_unit, kps_unit) for stride in strides]
         self._input = ImageInput(spec.input)
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Width and height of what the model sees, pixels."""
+        return self._input.width, self._input.height
 
     def scale(self, rgb: NDArray[np.uint8]) -> float:
         """Pixels of the model's input per pixel of the frame ``rgb`` uint8 [H, W, 3]."""

@@ -48,8 +48,19 @@ class ExpressionHead:
         crop, window = crop_of(self._spec, box, roll)
         return self._input.fill_crop(rgb, crop, window), crop
 
-    def decode(self, outputs: Outputs, crop: Similarity) -> Expression:  # noqa: ARG002  the heads share one signature
+    def mirror(self) -> Outputs:
+        """The mirror image of the crop; see `edgeface.heads.base.CropHead`."""
+        return self._input.mirror()
+
+    def decode(self, outputs: Outputs, crop: Similarity, mirrored: Outputs | None = None) -> Expression:  # noqa: ARG002  the heads share one signature
         """The probabilities of the eight classes; where the crop lay does not matter."""
+        scores = self._probabilities(outputs)
+        if mirrored is not None:
+            scores = (scores + self._probabilities(mirrored)) / 2
+        return Expression(dict(zip(FER8.names, scores.tolist(), strict=True)))
+
+    def _probabilities(self, outputs: Outputs) -> NDArray[np.float64]:
         logits = outputs["logits"].reshape(-1).astype(np.float64) * self._factor
-        weights = np.exp(logits - logits.max())
-        return Expression(dict(zip(FER8.names, (weights / weights.sum()).tolist(), strict=True)))
+        weights: NDArray[np.float64] = np.exp(logits - logits.max())
+        weights /= weights.sum()
+        return weights

@@ -48,13 +48,21 @@ class ParsingHead:
         crop, window = crop_of(self._spec, box, roll)
         return self._input.fill_crop(rgb, crop, window), crop
 
-    def decode(self, outputs: Outputs, crop: Similarity) -> ParsingMap:
-        """The parsing map.
+    def mirror(self) -> Outputs:
+        """The mirror image of the crop; see `edgeface.heads.base.CropHead`."""
+        return self._input.mirror()
+
+    def decode(self, outputs: Outputs, crop: Similarity, mirrored: Outputs | None = None) -> ParsingMap:
+        """The parsing map; of two views, by the mean of their stored logits, in whole steps.
 
         Its box is the crop itself, or, when the crop was turned upright, the smallest axis-aligned box around
         it; what lies in that box but not in the crop is background.
         """
-        labels = self._argmax(outputs["logits"])
+        logits = outputs["logits"]
+        if mirrored is not None:
+            theirs = mirrored["logits"][:, :, ::-1, list(self._scheme.flip)]
+            logits = ((logits.astype(np.int16) + theirs) >> 1).astype(logits.dtype)
+        labels = self._argmax(logits)
         size = (self._input.width, self._input.height)
         labels, box = _upright(labels, crop, size)
         return ParsingMap(labels, box, self._scheme.key)

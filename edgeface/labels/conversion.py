@@ -186,10 +186,7 @@ def flip_labels(labels: NDArray[np.uint8], scheme: str) -> NDArray[np.uint8]:
         ArgumentError: The scheme is unknown, or `labels` holds an id that it does not have.
     """
     found = parsing_scheme(scheme)
-    table = np.arange(len(found), dtype=np.uint8)
-    for left, right in found.flip_pairs:
-        a, b = found.index(left), found.index(right)
-        table[a], table[b] = b, a
+    table = np.array(found.flip, dtype=np.uint8)
     return np.ascontiguousarray(_look_up(labels, table, found.key)[..., ::-1])
 
 

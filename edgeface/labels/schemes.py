@@ -85,6 +85,12 @@ class ParsingScheme:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def flip(self) -> tuple[int, ...]:
+        """``flip[i]`` is the class that class ``i`` becomes when the picture is mirrored."""
+        exchanged = dict(self.flip_pairs) | {right: left for left, right in self.flip_pairs}
+        return tuple(self.index(exchanged.get(name, name)) for name in self.names)
+
     def index(self, name: str) -> int:
         """Return the class id of a name.
 

@@ -280,6 +280,7 @@ def analyzer_of(settings: ServiceSettings, bundle: Bundle, tasks: Sequence[str])
     return FaceAnalyzer(
         tasks,
         max_faces=None if settings.covers_faces else settings.max_faces,  # whoever is left out is not hidden
+        smallest_face=settings.smallest_face,
         threads=settings.threads,
         backend=settings.backend,
         strict=settings.strict,

@@ -83,6 +83,7 @@ class ServiceSettings:
         tasks: What to find in each face, until the page chooses something else.
         privacy: One of `PRIVACY`.
         max_faces: Keep only so many faces per frame, the largest; None: all.
+        smallest_face: Pixels of the frame, as `FaceAnalyzer` takes it; faces far away are then hidden, too.
         threads: Threads per model.
         backend: What runs the models, as `FaceAnalyzer` takes it.
         strict: Fail where a slower device would quietly stand in.
@@ -106,6 +107,7 @@ class ServiceSettings:
     tasks: tuple[str, ...] = ("landmarks", "parsing", "expression")
     privacy: str = "off"
     max_faces: int | None = None
+    smallest_face: float | None = None
     threads: int = 1
     backend: str = "auto"
     strict: bool = False

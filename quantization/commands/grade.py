@@ -42,6 +42,11 @@ __all__ = ["evaluate", "of_all", "robustness"]
 @asked.teacher
 @asked.mirror
 @options.line
+@click.option(
+    "--careful",
+    is_flag=True,
+    help="Also as they answer with smallest_face=20 and mirror=True, under `careful`.",
+)
 @click.option("--published", is_flag=True, help="Grade YuNet and the face mesh too, under `teacher`.")
 @options.some_teachers
 @options.only_tasks
@@ -79,6 +84,7 @@ def evaluate(
     names: tuple[str, ...],
     mirror: bool,
     line: Line,
+    careful: bool,
     published: bool,
     teachers: Path,
     tasks: tuple[str, ...],
@@ -145,7 +151,8 @@ def evaluate(
     of_all(weights, run)
     told = _Told(out or line.metrics)
     asked_too = teachers if published else None
-    made = graders(model or line.bundle, weights or WEIGHTS, data, labels, precision, asked_too, line)
+    bundle = model or line.bundle
+    made = graders(bundle, weights or WEIGHTS, data, labels, precision, asked_too, line, careful)
     for kind, graded_tasks, grader in made:
         for task in [t for t in tasks or TASKS if t in graded_tasks]:
             told.tell(task, kind, grader.measure(task))

@@ -8,17 +8,21 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeface.analyzer import TASKS, FaceAnalyzer
+from edgeface.backends.base import create
 from edgeface.backends.scripted import ScriptedBackend
-from edgeface.bundle import Bundle, encode_bundle
+from edgeface.bundle import Bundle, ModelSpec, encode_bundle
 from edgeface.errors import ArgumentError, BundleError, DeviceError, FrameError
 from edgeface.frame import Frame, read_image
+from edgeface.labels import flip_labels
 from edgeface.results import BBox, Face
 from tests.bundles import MOVES, TINY, moving, opened, seal
 
@@ -180,6 +184,86 @@ def test_min_score_takes_the_place_of_the_manifests(bundle: Bundle, photo: Frame
         assert len(strict.analyze(photo).faces) < len(normal.analyze(photo).faces)
 
 
+@pytest.fixture(scope="module")
+def crowd(astronaut_path: Path) -> tuple[NDArray[np.uint8], list[BBox]]:
+    """The astronaut many times over in 640 x 480, 20 pixels large and larger, and where the faces are."""
+    photo = read_image(astronaut_path).rgb[:260, 100:360]
+    with FaceAnalyzer(()) as analyzer:
+        (face,) = analyzer.analyze(photo).faces
+    frame, boxes = np.full((480, 640, 3), 90, np.uint8), []
+    for side, left, top in [(20, 5, 8), (20, 300, 240), (20, 590, 430), (26, 150, 200), (90, 380, 20)]:
+        scale = side / face.bbox.side
+        small = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        frame[top : top + small.shape[0], left : left + small.shape[1]] = small
+        box = face.bbox
+        boxes.append(BBox(left + box.x * scale, top + box.y * scale, box.width * scale, box.height * scale))
+    return frame, boxes
+
+
+@pytest.mark.parametrize("tasks", [(), ("landmarks",)])
+def test_faces_too_small_for_one_look_are_found_in_tiles(
+    crowd: tuple[NDArray[np.uint8], list[BBox]], tasks: tuple[str, ...]
+) -> None:
+    """The real students; each face once, though neighbouring tiles share it, and none beside."""
+    frame, boxes = crowd
+    with FaceAnalyzer(tasks) as plain, FaceAnalyzer(tasks, smallest_face=20) as careful:
+        at_once, found = plain.analyze(frame), careful.analyze(frame)
+    assert len(at_once.faces) < len(boxes)
+    assert len(found.faces) == len(boxes)
+    assert all(max(face.bbox.iou(box) for face in found.faces) > 0.6 for box in boxes)
+    assert found.timings["detection"] > 4 * at_once.timings["detection"]
+
+
+def test_a_face_that_is_clear_in_the_whole_frame_costs_one_look(astronaut_path: Path) -> None:
+    photo = read_image(astronaut_path)
+    backend = Counting()
+    with FaceAnalyzer((), backend=backend, smallest_face=80) as analyzer:
+        analyzer.analyze(photo)
+        assert backend.runs == 1
+        analyzer.analyze(np.pad(photo.rgb, ((0, 700), (0, 900), (0, 0))))
+        assert backend.runs > 2
+
+
+def test_the_mirror_image_of_a_face_is_told_the_same(astronaut_path: Path) -> None:
+    """The real students: two views, each once as it is and once mirrored, whichever is shown."""
+    photo = read_image(astronaut_path).rgb
+    box = BBox(159.5, 49.5, 120, 160)
+    there = BBox(photo.shape[1] - 1 - 159.5 - 120, 49.5, 120, 160)
+    shown = [(photo, box), (np.ascontiguousarray(photo[:, ::-1]), there)]
+    backend = Counting()
+    with FaceAnalyzer(("parsing", "expression"), backend=backend, mirror=True) as analyzer:
+        one, other = (analyzer.analyze(frame, boxes=[at]).faces[0] for frame, at in shown)
+        assert backend.runs == 8
+    with FaceAnalyzer(("parsing", "expression")) as analyzer:
+        alone = [analyzer.analyze(frame, boxes=[at]).faces[0] for frame, at in shown]
+    assert one.expression is not None
+    assert one.parsing is not None
+    assert other.expression == one.expression
+    assert alone[0].expression != alone[1].expression
+    np.testing.assert_array_equal(flip_labels(other.parsing.labels, "celebamask19"), one.parsing.labels)
+    single = flip_labels(alone[1].parsing.labels, "celebamask19")
+    assert (single != alone[0].parsing.labels).mean() > 0.001
+
+
+class Counting:
+    """The CPU, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self._cpu = create("litert")
+        self.name, self.formats = self._cpu.name, self._cpu.formats
+        self.runs = 0
+
+    def open(self, spec: ModelSpec, artifact: bytes, threads: int) -> Any:
+        session = self._cpu.open(spec, artifact, threads)
+        run = session.run
+
+        def counted(tensors: Any) -> Any:
+            self.runs += 1
+            return run(tensors)
+
+        return SimpleNamespace(run=counted, close=session.close)
+
+
 @pytest.mark.parametrize(
     "kind", ["grey", "grey with an axis", "rgba", "16 bit", "strided", "one pixel", "one row"]
 )
@@ -258,6 +342,11 @@ def test_a_leaning_head_is_cropped_upright(bundle: Bundle, roll: float) -> None:
         ({"min_score": 10**400}, "min_score"),
         ({"min_score": 50}, "min_score must be a number between 0 and 1, not 50"),
         ({"min_score": float("nan")}, "min_score"),
+        ({"smallest_face": 7.9}, "smallest_face must be a number of pixels from 8 to 100000, not 7.9"),
+        ({"smallest_face": 10**400}, "smallest_face"),
+        ({"smallest_face": float("nan")}, "smallest_face"),
+        ({"smallest_face": True}, "smallest_face"),
+        ({"smallest_face": "20"}, "smallest_face"),
         ({"backend": "abacus"}, "abacus"),
         ({"backend": 7}, "backend must be a name or a Backend"),
         ({"backend": ScriptedBackend}, r"the class ScriptedBackend itself; pass ScriptedBackend\("),

@@ -633,6 +633,7 @@ def test_a_reader_that_has_seen_enough_is_no_fault(folder):
         ["a.png", "--threads", "many"],
         ["a.png", "--max-faces", "0"],
         ["a.png", "--min-score", "1"],
+        ["a.png", "--smallest-face", "7"],
         ["a.png", "--nonsense"],
     ],
 )
@@ -660,6 +661,8 @@ def test_options_reach_the_analyser(folder, capsys, scripted):
     assert boxes("--max-faces", "1") == both[:1]
     assert boxes("--min-score", "0.95") == both[1:]
     assert boxes("--threads", "2") == both
+    # Each of the tiles is answered alike, and all but one of the faces lie in each of their middles.
+    assert len(boxes("--smallest-face", "10")) > 2
 
 
 def test_help_says_that_a_bundle_is_no_link(folder, capsys):

@@ -36,6 +36,16 @@ def test_scores_are_the_softmax_at_the_temperature(spec: ModelSpec, temperature:
     assert sum(found.scores.values()) == pytest.approx(1.0)
 
 
+def test_of_two_views_it_is_the_mean(spec: ModelSpec) -> None:
+    head = ExpressionHead(spec)
+    one, other = (
+        {"logits": stored(spec.output("logits"), np.roll([4.0, 1.0, 0, 0, 0, 0, 0, -2.0], k))} for k in (0, 3)
+    )
+    both = head.decode(one, CROP, other).scores
+    each = [head.decode(view, CROP).scores for view in (one, other)]
+    assert both == pytest.approx({name: (each[0][name] + each[1][name]) / 2 for name in both})
+
+
 def test_extreme_logits_do_not_overflow(spec: ModelSpec) -> None:
     loud = rescaled(spec, logits=(1000.0, 0))
     outputs = {"logits": np.array([127, *[-128] * 7], np.int8).reshape(1, 1, 1, 8)}

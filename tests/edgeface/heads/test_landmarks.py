@@ -11,6 +11,7 @@ import pytest
 from edgeface.bundle import Bundle, ModelSpec
 from edgeface.errors import BundleError
 from edgeface.heads.landmarks import LandmarksHead
+from edgeface.labels import IBUG68
 from edgeface.results import BBox
 from tests.bundles import MOVES, TINY, moving, rescaled, stored
 
@@ -45,6 +46,42 @@ def test_points_are_mean_plus_residual_in_the_frame(spec: ModelSpec, roll: float
     np.testing.assert_allclose(found.points, expected, atol=0.15)
     np.testing.assert_allclose(found.visibility, 1 / (1 + np.exp(-logits)), atol=0.01)
     assert found.presence == pytest.approx(1 / (1 + np.exp(-3.0)), abs=0.01)
+
+
+@pytest.mark.parametrize("roll", [0.0, 40.0])
+def test_two_views_that_agree_say_what_one_says(spec: ModelSpec, roll: float) -> None:
+    """The annotation's offset is no part of the face: the mirror image has it on the same side."""
+    rng, flip, size = np.random.default_rng(3), list(IBUG68.flip), np.array([spec.input.width] * 2)
+    mean, offset = np.array(spec.head["mean_shape"]), rng.uniform(-0.01, 0.01, (68, 2)).round(4)
+    residual, logits = rng.uniform(-0.03, 0.03, (68, 2)), rng.uniform(-4, 4, 68)
+    there = (mean + 0.5 * residual - offset)[flip] * (-1, 1) + (
+        1,
+        0,
+    )  # the mirrored face, as nobody marked it
+    mirrored = 2 * (there + offset - mean)
+    wide = rescaled(spec, points=(0.02, 5))
+    views = [
+        {
+            "points": stored(wide.output("points"), points),
+            "visibility": stored(spec.output("visibility"), seen),
+            "presence": stored(spec.output("presence"), [sure]),
+        }
+        for points, seen, sure in ((residual, logits, 3.0), (mirrored, logits[flip], 1.0))
+    ]
+    head = LandmarksHead(dataclasses.replace(wide, head={**spec.head, "annotation_offset": offset.tolist()}))
+    _, crop = head.prepare(np.zeros((300, 400, 3), np.uint8), BBox(100, 80, 60, 90), roll)
+    one, both = head.decode(views[0], crop), head.decode(views[0], crop, views[1])
+    apart = np.linalg.norm(both.points - one.points, axis=1) * crop.scale / size[0]
+    assert apart.max() < 0.01  # half a step of either
+    np.testing.assert_allclose(both.visibility, one.visibility, atol=1e-6)
+    assert both.presence == pytest.approx(np.mean(1 / (1 + np.exp([-3.0, -1.0]))), abs=0.01)
+
+
+def test_the_mirror_image_is_the_crops_with_its_columns_reversed(spec: ModelSpec) -> None:
+    rgb = np.random.default_rng(4).integers(0, 256, (100, 100, 3), np.uint8)
+    head = LandmarksHead(spec)
+    crop = head.prepare(rgb, BBox(20, 20, 50, 50), 0.0)[0][spec.input.name].copy()
+    np.testing.assert_array_equal(head.mirror()[spec.input.name], crop[:, :, ::-1])
 
 
 def test_the_crop_is_centred_on_the_box_and_shifted(spec: ModelSpec) -> None:
@@ -87,6 +124,8 @@ def test_a_result_does_not_change_with_the_next_frame(spec: ModelSpec) -> None:
         {"mean_shape": [[0.5, "x"]] * 68},
         {"mean_shape": [[0.5, 99.0]] * 68},
         {"mean_shape": 3},
+        {"annotation_offset": [[0.0, 0.0]] * 67},
+        {"annotation_offset": None},
         {"residual_scale": 0},
         {"residual": 1},
     ],

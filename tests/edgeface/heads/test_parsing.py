@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from edgeface.bundle import Bundle, ModelSpec, OutputSpec
 from edgeface.errors import BundleError
 from edgeface.heads.parsing import ParsingHead, _ChannelArgmax
+from edgeface.labels import flip_labels
 from edgeface.results import BBox
 from tests.bundles import TINY
 
@@ -60,6 +61,21 @@ def test_an_upright_map_is_the_crop(spec: ModelSpec) -> None:
     np.testing.assert_allclose(
         edges, [[-0.5, -0.5], [spec.input.width - 0.5, spec.input.height - 0.5]], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_of_two_views_the_surer_names_a_pixel(spec: ModelSpec, ahead: int) -> None:
+    """The second is of the mirror image: there left is right, and columns run the other way."""
+    shape, rng = spec.output("logits").shape, np.random.default_rng(2)
+    labels = rng.integers(0, CLASSES, (2, *shape[1:3])).astype(np.uint8)
+    views = [np.full(shape, -128, np.int8) for _ in range(2)]
+    for k, logits in enumerate(views):
+        shown = labels[k] if k == 0 else flip_labels(labels[k], "celebamask19")
+        np.put_along_axis(logits[0], shown[..., None].astype(np.int64), 100 if k == ahead else 60, axis=-1)
+    head = ParsingHead(spec)
+    _, crop = head.prepare(np.zeros((300, 400, 3), np.uint8), BBox(100, 80, 60, 90), 0.0)
+    found = head.decode({"logits": views[0]}, crop, {"logits": views[1]})
+    np.testing.assert_array_equal(found.labels, labels[ahead])
 
 
 @pytest.mark.parametrize("roll", [30.0, -45.0, 90.0, 135.0, 180.0])

@@ -9,14 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
 import jsonschema
+import numpy as np
 import pytest
 
 from edgeface import FaceAnalyzer, read_image
 from edgeface.errors import ServiceError
 from edgeface.service import Limits, ServiceSettings, serve
-from tests.edgeface.service.running import ASTRONAUT, QUICK, Running, hall, jpeg, running, synthetic
+from tests.edgeface.service.running import (
+    ASTRONAUT,
+    QUICK,
+    Running,
+    astronaut,
+    hall,
+    jpeg,
+    running,
+    synthetic,
+)
 
 
 def wait_for(done: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -273,3 +284,19 @@ def test_limits_that_are_none_are_refused() -> None:
         Limits(body=0)
     with pytest.raises(ValueError, match="privacy"):
         ServiceSettings(privacy="some")
+
+
+def test_a_face_far_away_is_seen_where_the_settings_ask_for_it() -> None:
+    """Fifteen pixels in 640 x 480, a few in one look at the whole."""
+    frame = np.full((480, 640, 3), 110, np.uint8)
+    small = np.asarray(cv2.resize(astronaut(), None, fx=0.13, fy=0.13, interpolation=cv2.INTER_AREA))
+    frame[200 : 200 + small.shape[0], 400 : 400 + small.shape[1]] = small
+    counts = []
+    for smallest in (None, 12.0):
+        with (
+            running(ServiceSettings(smallest_face=smallest, limits=QUICK)) as service,
+            service.client() as client,
+        ):
+            answer = client.post("/analyze", content=jpeg(frame))
+            counts.append(len(answer.json()["faces"]))
+    assert counts == [0, 1]
