@@ -22,7 +22,8 @@ The way of one frame::
        analyzer = edgeface.FaceAnalyzer(tasks=())  # boxes only
        faces = analyzer.analyze(frame).faces  # largest first
 
-   Boxes of your own skip this step::
+   A face far away is too small in that one look; ``FaceAnalyzer(smallest_face=20)`` looks at overlapping
+   tiles of the frame, too. Boxes of your own skip this step::
 
        analyzer.analyze(frame, boxes=[edgeface.BBox(120, 80, 96, 110)])
 

@@ -76,11 +76,11 @@ class FaceAnalyzer:
         min_score: least score of a face, in place of the one that the detector was tuned with. With
             landmarks among the tasks, what is no face to their model is left out, too.
         smallest_face: the larger side of the smallest face to be found, pixels of the frame. Where the
-            detector would see it too small, it looks at overlapping tiles of the frame, too: at nine for 20
-            pixels in 640 x 480, and takes as many times as long. None: one look at the whole frame. What only
-            a tile shows must be a face to the landmark model, too, where that is among the tasks.
+            detector would see it too small, it looks at overlapping tiles of the frame, too: nine looks more
+            for 20 pixels in 640 x 480. None: one look at the whole frame. Where landmarks are among the
+            tasks, their model must be surer of what a tile alone shows.
         mirror: ask each model about every face and about its mirror image, and answer with the mean: nearer
-            to the truth, and twice the time of all but the detector. For still pictures rather than streams.
+            to the truth, and all but the detector take twice as long. For still pictures, not for streams.
         strict: refuse every silent fallback with a `DeviceError`: a backend that is present and fails, the
             CPU in place of a lost accelerator, operators that an accelerator leaves on the CPU, LiteRT
             without its fast kernels.

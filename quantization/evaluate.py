@@ -275,8 +275,8 @@ def graders(
             digests = {task: str(digest(weights / f"{line.stem(task)}.npz")) for task in students}
         make = partial(FaceAnalyzer, bundle=bundle, backend=backend)
         eager = partial(make, (), min_score=DOUBTFUL)
-        careful = partial(make, ("landmarks",)) if "landmarks" in students else None
-        yield kind, tuple(students), Grader(data, labels, make, eager, careful, digests)
+        confirming = partial(make, ("landmarks",)) if "landmarks" in students else None
+        yield kind, tuple(students), Grader(data, labels, make, eager, confirming, digests)
     if careful:
         make = partial(FaceAnalyzer, bundle=bundle, smallest_face=SIZES[0], mirror=True)
         confirming = partial(make, ("landmarks",)) if "landmarks" in students else None

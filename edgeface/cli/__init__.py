@@ -135,7 +135,7 @@ def cli() -> None:
 @click.option(
     "--mirror",
     is_flag=True,
-    help="Ask about each face and its mirror image: more accurate, twice the time of all but the detector.",
+    help="Ask about each face and its mirror image: more accurate; all but the detector take twice as long.",
 )
 @backend_option
 @strict_option
