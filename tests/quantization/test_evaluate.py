@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from edgeface.labels import CELEBAMASK19
 from quantization import beyond_points, evaluate
 from quantization.datasets import celebamask, ferplus, lfpw
 from quantization.evaluate import Grader, face_free, graders, record
+from quantization.lines import LINES
 from quantization.shrunk import shrunk
 from quantization.splits import parts
 from quantization.teachers.face3d import Face3D
@@ -223,6 +225,31 @@ def test_graders_say_whose_figures_they_are(miniature):
         graded = made.measure("expression")
     assert graded.curves["sha256"] == made.digests["expression"]
     assert 0 <= graded.metrics["aurc"] <= 1
+
+
+def test_asked_with_care_a_bundle_answers_otherwise_and_stands_beside_itself(miniature):
+    root = Path(__file__).parents[2]
+    bundle, weights = root / "edgeface/models/nano.bundle", root / "quantization/weights"
+    made = {
+        kind: (tasks, grader)
+        for kind, tasks, grader in graders(
+            bundle, weights, miniature.data, miniature.labels, ["int8"], None, LINES["nano"], careful=True
+        )
+    }
+    assert set(made) == {"int8", "careful"}
+    assert made["int8"][0] == made["careful"][0]
+    with miniature.split():
+        plain, careful = (made[kind][1].grade("expression") for kind in ("int8", "careful"))
+    assert plain["aurc"] != careful["aurc"]
+    far = np.zeros((480, 640, 3), np.uint8)
+    astronaut = edgeface.read_image(root / "examples/astronaut.jpg").rgb
+    small = cv2.resize(astronaut, None, fx=0.17, fy=0.17, interpolation=cv2.INTER_AREA)
+    far[300 : 300 + len(small), 100 : 100 + small.shape[1]] = small
+    counts = []
+    for kind in ("int8", "careful"):
+        with made[kind][1].analyzer(()) as analyzer:
+            counts.append(len(analyzer.analyze(far).faces))
+    assert counts == [0, 1]
 
 
 def test_parsing_is_counted_in_the_pixels_of_the_photo(grader, oracle, miniature):

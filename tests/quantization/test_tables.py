@@ -61,7 +61,7 @@ def rows(readme: str, start: str) -> list[list[str]]:
 def test_recall_by_size_and_false_faces_say_what_they_are_graded_on(figures):
     path = figures(recall_at_24px=0.5, recall_at_60px=1.0, faces_shrunk=136.0, face_free_images=1321.0)
     told = {row[1]: row for row in rows(rewrite(PLACES, path, TINY, BENCHMARK), "detection")}
-    assert told["faces shrunk to 24 px found"][2:4] == ["50.00 %", "50.00 %"]
+    assert told["faces shrunk to 24 px found"][2:5:2] == ["50.00 %", "50.00 %"]
     assert told["faces shrunk to 24 px found"][-1] == "136 faces of 105 LFPW photos"
     assert told["faces shrunk to 60 px found"][2] == "100.00 %"
     windows = "1,321 windows without a face of 105 LFPW photos"
@@ -79,6 +79,18 @@ def test_a_figure_that_an_older_grading_lacks_is_left_out(figures):
 def test_false_faces_on_no_picture_have_no_row(figures):
     path = figures(false_positives_per_image=None, false_positives_confirmed=None, face_free_images=0.0)
     assert "false faces per face-free" not in rewrite(PLACES, path, TINY, BENCHMARK)
+
+
+def test_what_was_asked_with_care_has_its_column_and_nobody_need_ask_so(figures):
+    path = figures(recall_at_20px=0.5)
+    told = {row[1]: row for row in rows(rewrite(PLACES, path, TINY, BENCHMARK), "detection")}
+    known = json.loads(options.METRICS.read_text())["detection"]["careful"]["recall_at_20px"]
+    assert told["faces shrunk to 20 px found"][2:5] == ["50.00 %", f"{100 * known:.2f} %", "50.00 %"]
+    figures_left = json.loads(path.read_text())
+    del figures_left["detection"]["careful"]
+    path.write_text(json.dumps(figures_left))
+    told = {row[1]: row for row in rows(rewrite(PLACES, path, TINY, BENCHMARK), "detection")}
+    assert told["faces shrunk to 20 px found"][3] == "-"
 
 
 def test_terms_tell_every_source_of_every_student_once(figures, tmp_path):
@@ -132,19 +144,19 @@ def test_what_the_landmarks_say_beyond_the_points_is_told_with_its_count(figures
     path.write_text(json.dumps(known))
     told = {row[1]: row for row in rows(rewrite(PLACES, path, TINY, BENCHMARK), "landmarks")}
     pose = told["head pose within 45 degrees, mean error in degrees"]
-    assert (*pose[2:4], pose[-1]) == ("2.561", "2.561", "82 rendered heads")
+    assert (*pose[2:5:2], pose[-1]) == ("2.561", "2.561", "82 rendered heads")
     presence = told["faces told from backgrounds, area under ROC"]
-    assert (*presence[2:4], presence[-1]) == ("99.96 %", "99.96 %", "1,284 backgrounds of 105 LFPW photos")
+    assert (*presence[2:5:2], presence[-1]) == ("99.96 %", "99.96 %", "1,284 backgrounds of 105 LFPW photos")
 
 
 def test_the_nano_line_has_its_column_and_the_mesh_stands_beside_what_it_taught(figures):
     told = {row[1]: row for row in rows(rewrite(PLACES, figures(), TINY, BENCHMARK), "landmarks")}
     known = json.loads(LINES["nano"].metrics.read_text())["landmarks"]["int8"]
     (nme,) = (row for what, row in told.items() if what.startswith("NME by the outer eye corners"))
-    assert nme[4] == f"{100 * known['nme']:.2f} %"
+    assert nme[5] == f"{100 * known['nme']:.2f} %"
     assert "(the mesh that taught it: 3.34 %)" in nme[1]
     (moves,) = (row for what, row in told.items() if what.startswith("blendshapes"))
-    assert moves[4] == "-"  # it tells none
+    assert moves[5] == "-"  # it tells none
 
 
 def test_where_each_student_breaks_is_told_of_the_files_that_were_shown_it(figures):
