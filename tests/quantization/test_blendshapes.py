@@ -491,7 +491,7 @@ def test_the_table_has_its_row_only_where_it_was_graded():
     assert row() == []
     (line,) = row(blendshapes=0.9123)
     assert line == (
-        "| landmarks | blendshapes of sd >= 0.01, mean correlation with MediaPipe's | 0.912 | 0.912 "
+        "| landmarks | blendshapes of sd >= 0.01, mean correlation with MediaPipe's | 0.912 | - | 0.912 "
         "| - | 105 faces of 105 LFPW photos |"
     )
 
