@@ -79,6 +79,7 @@ AIMS = (
     Aim("landmarks", "pose_error", "head pose within 45 degrees, error in degrees", 4.0, True, False),
     Aim("landmarks", "blendshapes", "blendshapes, correlation with MediaPipe's", 0.90, False, False),
     Aim("parsing", "mean_f1", "mean F1 of 18 parts", 0.80),
+    Aim("parsing", "mean_f1_as_annotated", "the same, left and right as annotated", 0.80),
     Aim("parsing", "f1_*", "F1 of the worst part", 0.45),
     Aim("expression", "accuracy", "accuracy", 0.84),
     Aim("expression", "balanced_accuracy", "accuracy, mean over classes", 0.0),

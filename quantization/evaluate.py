@@ -5,7 +5,7 @@
   points visibility, presence and head pose (`quantization.beyond_points`); where they tell blendshapes, the
   correlation of each with MediaPipe's over the photos (`quantization.coefficients`);
 - parsing: F1 and IoU per class over all pixels of the photos (a label map from the detected face, 0 outside
-  it); by brightness;
+  it); by brightness; the mean F1 also with left and right as annotated (`quantization.datasets.celebamask`);
 - expression: accuracy, balanced accuracy, calibration error (15 bins), risk over coverage, against the
   taggers' majority; by class and by brightness;
 - detection: recall of the faces on which both teachers agree (YuNet >= 0.6, UltraFace >= 0.5, IoU >= 0.5)
@@ -175,7 +175,7 @@ class Grader:
 
     def _parsing(self) -> Graded:
         root = self.data / "parsing/celebamask_hq"
-        matrices, light, missed = [], [], 0
+        matrices, annotated, light, missed = [], [], [], 0
         with self.analyzer(("parsing",)) as analyzer:
             for name in progress("parsing", parts("celebamask", "validation")):
                 truth, rgb = celebamask.load_mask(root, name), celebamask.load_photo(root / "images", name)
@@ -184,8 +184,12 @@ class Grader:
                 parsing = result.faces[0].parsing if result.faces else None
                 guess = np.zeros_like(truth) if parsing is None else parsing.to_frame(truth.shape)
                 matrices.append(confusion_matrix(guess, truth, len(CELEBAMASK19)))
+                told = celebamask.load_mask(root, name, as_annotated=True)
+                annotated.append(confusion_matrix(guess, told, len(CELEBAMASK19)))
                 light.append(float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[truth > 0].mean()))
-        return graded.parsing(matrices, CELEBAMASK19.names, light, missed)
+        names = CELEBAMASK19.names
+        found, said = (graded.parsing(counts, names, light, missed) for counts in (matrices, annotated))
+        return Graded(found.metrics | {"mean_f1_as_annotated": said.metrics["mean_f1"]}, found.curves)
 
     def _expression(self) -> Graded:
         root = self.data / "expression/ferplus"

@@ -46,6 +46,7 @@ _FIGURES = (
     ("landmarks", "blendshapes", "blendshapes of sd >= 0.01, mean correlation with MediaPipe's", False),
     ("landmarks", "pose_error", "head pose within 45 degrees, mean error in degrees", False),
     ("parsing", "mean_f1", "mean F1 of 18 parts", True),
+    ("parsing", "mean_f1_as_annotated", "the same, left and right as annotated", True),
     ("expression", "accuracy", "accuracy", True),
     ("expression", "balanced_accuracy", "accuracy, mean over classes", True),
     ("expression", "ece", "calibration error", True),

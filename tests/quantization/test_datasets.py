@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeface.labels import CELEBAMASK19
 from quantization import splits
 from quantization.datasets import celebamask, ferplus, folder, lfpw
 from tests.quantization.miniature import draw, write_points
@@ -89,6 +90,39 @@ def test_masks_are_read_as_indices_palette_or_not(miniature, index):
     eyes = face.keypoints[:2].round().astype(int)
     assert mask[eyes[:, 1], eyes[:, 0]].tolist() == [5, 4]
     assert set(np.unique(mask)) == {0, 1, 2, 4, 5, 11, 12, 13}
+
+
+def test_a_mask_that_calls_left_right_is_put_right_and_can_be_had_as_it_is(miniature):
+    root, name = miniature.data / "parsing/celebamask_hq", f"{0:032x}.jpg"
+    path = root / "masks" / f"{0:032x}.png"
+    right = celebamask.load_mask(root, name)
+    np.testing.assert_array_equal(right, celebamask.load_mask(root, name, as_annotated=True))
+    wrong = np.array(CELEBAMASK19.flip, np.uint8)[right]
+    assert (wrong != right).any()
+    before = path.read_bytes()
+    try:
+        Image.fromarray(wrong).save(path)
+        np.testing.assert_array_equal(celebamask.load_mask(root, name), right)
+        np.testing.assert_array_equal(celebamask.load_mask(root, name, as_annotated=True), wrong)
+    finally:
+        path.write_bytes(before)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_sides_are_told_by_pairs_that_are_both_there(mirrored):
+    """An ear alone, or a dot of an eye, says nothing; brows do, and the wider pair has more of a say."""
+    mask = np.ones((40, 60), np.uint8)
+    left, right = (40, 12) if not mirrored else (12, 40)
+    mask[20, right : right + 6], mask[20, left : left + 6] = 5, 4
+    mask[10, right - 3 : right + 9], mask[10, left - 3 : left + 9] = 7, 6
+    mask[15:25, 0:4] = 8  # the person's left ear, on the picture's left: alone
+    found = celebamask.sided(mask)
+    expected = np.array(CELEBAMASK19.flip, np.uint8)[mask] if mirrored else mask
+    np.testing.assert_array_equal(found, expected)
+    mask[20] = mask[10] = 1
+    mask[20, 30] = 4
+    mask[20, 50:56] = 5
+    np.testing.assert_array_equal(celebamask.sided(mask), mask)
 
 
 @pytest.mark.parametrize("wrong", ["class 40", "colours", "text"])

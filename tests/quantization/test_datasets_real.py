@@ -6,7 +6,8 @@ from itertools import islice
 
 import pytest
 
-from quantization.datasets import lfpw, open_dataset
+from quantization.datasets import celebamask, lfpw, open_dataset
+from quantization.splits import parts
 
 pytestmark = [pytest.mark.workshop, pytest.mark.data]
 
@@ -37,3 +38,14 @@ def test_the_reader_and_the_split_see_the_same_photos(shared_data):
         assert sample.part == "train"
         assert (pixels == lfpw.load_photo(root, sample.name)).all()
         assert (sample.points == lfpw.load_points(root, sample.name)).all()
+
+
+def test_how_many_photos_call_left_right(shared_data):
+    root, swapped = shared_data / "parsing/celebamask_hq", {}
+    for part in ("train", "tuning", "validation"):
+        masks = [
+            (celebamask.load_mask(root, name), celebamask.load_mask(root, name, as_annotated=True))
+            for name in parts("celebamask", part)
+        ]
+        swapped[part] = sum(bool((right != told).any()) for right, told in masks)
+    assert swapped == {"train": 47, "tuning": 3, "validation": 11}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import edgeface
 from edgeface import BBox, Bundle, Expression, Face, FrameResult, Landmarks, ParsingMap
@@ -263,11 +264,22 @@ def test_parsing_is_counted_in_the_pixels_of_the_photo(grader, oracle, miniature
     present = [CELEBAMASK19.names[i] for i in np.unique(truth)]
     assert [found[f"f1_{n}"] for n in present] == [1.0] * len(present)
     assert not {"f1_hat", "iou_hat"} & found.keys()  # neither in the photo nor named: no number
+    assert found["mean_f1_as_annotated"] == found["mean_f1"] == 1
     left = BBox(-0.5, -0.5, width // 2, height)
     oracle.knows(rgb, Face(whole, parsing=ParsingMap(truth[:, : width // 2], left)))
     half = grader.grade("parsing")
     seen, all_ = (truth[:, : width // 2] == 13).sum(), (truth == 13).sum()
     assert half["f1_hair"] == pytest.approx(2 * seen / (seen + all_))
+    path = root / "masks" / f"{Path(name).stem}.png"
+    before = path.read_bytes()
+    try:
+        Image.fromarray(np.array(CELEBAMASK19.flip, np.uint8)[truth]).save(path)
+        oracle.knows(rgb, Face(whole, parsing=ParsingMap(truth, whole)))
+        swapped = grader.grade("parsing")
+    finally:
+        path.write_bytes(before)
+    assert swapped["mean_f1"] == 1
+    assert swapped["mean_f1_as_annotated"] < 0.9
     oracle.answers.clear()
     nobody = grader.grade("parsing")
     assert (nobody["photos"], nobody["missed"], nobody["f1_hair"]) == (1, 1, 0)
