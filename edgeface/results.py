@@ -213,14 +213,19 @@ class ParsingMap(_Result):
             ``x + column / w * width`` and so on; the box is axis-aligned and may stick out of the frame.
         bbox: The box that `labels` covers, in frame pixels.
         scheme: Key of the parsing scheme (see `edgeface.labels`).
+        logits: int8 or uint8 [h, w, classes], how likely the model holds each class, in equal steps, or None:
+            the greatest of a cell is its label (of equal ones the first). Where they are there, `to_frame`
+            draws borders by them; they are not part of `to_dict`, nor there for a face that was turned.
 
     Raises:
-        ArgumentError: The map is not two-dimensional, the scheme is unknown or an id is not in it.
+        ArgumentError: The map is not two-dimensional, the scheme is unknown, an id is not in it, or the
+            logits are of another type or grid.
     """
 
     labels: NDArray[np.uint8]
     bbox: BBox
     scheme: str = "celebamask19"
+    logits: NDArray[np.int8] | NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         scheme = parsing_scheme(self.scheme)
@@ -235,6 +240,13 @@ class ParsingMap(_Result):
             )
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "scheme", scheme.key)
+        if self.logits is not None:
+            stored = np.asarray(self.logits).dtype
+            if stored not in (np.int8, np.uint8):
+                raise ArgumentError(f"ParsingMap.logits must be int8 or uint8, not {stored}")
+            shape = (*labels.shape, len(scheme))
+            logits = _frozen(self.logits, stored.type, shape, "ParsingMap.logits")
+            object.__setattr__(self, "logits", logits)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -252,8 +264,9 @@ class ParsingMap(_Result):
     def to_frame(self, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return uint8 [H, W] for a frame of ``size = (H, W)``, 0 outside `bbox`.
 
-        A pixel lies between the centres of four cells; the label with the greatest bilinear share among them
-        wins. That draws a slanted border as a line, where the nearest cell alone would draw stairs.
+        A pixel lies between the centres of four cells; the class with the greatest logit between them wins,
+        or, without logits, the label with the greatest bilinear share. That draws a slanted border as a line,
+        where the nearest cell alone would draw stairs.
 
         Raises:
             ArgumentError: The size is not two whole numbers above 0.
@@ -268,10 +281,10 @@ class ParsingMap(_Result):
                 f"a frame of {width} x {height} pixels does not exist: pass (height, width) above 0"
             )
         box = (self.bbox.x, self.bbox.y, self.bbox.width, self.bbox.height)
-        return lay_over(self.labels, box, (height, width))
+        return lay_over(self.labels, box, (height, width), self.logits)
 
     def as_scheme(self, name: str, lossy: bool = False) -> ParsingMap:
-        """Return the same map in another scheme ("lapa", "ibug11", "ibug14", "easyportrait", ...).
+        """Return the same map in another scheme ("lapa", "ibug11", "ibug14", "easyportrait", ...), no logits.
 
         Raises:
             ArgumentError: The scheme is unknown.

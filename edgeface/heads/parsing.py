@@ -56,7 +56,7 @@ class ParsingHead:
         """The parsing map; of two views, by the mean of their stored logits, in whole steps.
 
         Its box is the crop itself, or, when the crop was turned upright, the smallest axis-aligned box around
-        it; what lies in that box but not in the crop is background.
+        it; what lies in that box but not in the crop is background, and there are no logits.
         """
         logits = outputs["logits"]
         if mirrored is not None:
@@ -64,8 +64,13 @@ class ParsingHead:
             logits = ((logits.astype(np.int16) + theirs) >> 1).astype(logits.dtype)
         labels = self._argmax(logits)
         size = (self._input.width, self._input.height)
-        labels, box = _upright(labels, crop, size)
-        return ParsingMap(labels, box, self._scheme.key)
+        upright, box = _upright(labels, crop, size)
+        if upright is not labels:
+            # Turning all channels would take as long as the network.
+            return ParsingMap(upright, box, self._scheme.key)
+        own = np.array(logits[0])  # the outputs are overwritten by the next face
+        own.setflags(write=False)
+        return ParsingMap(labels, box, self._scheme.key, own)
 
 
 class _ChannelArgmax:

@@ -128,6 +128,16 @@ def test_dtypes_are_those_promised() -> None:
             "class id 19; celebamask19 has",
         ),
         (lambda: ParsingMap(np.zeros((2, 2), np.uint8), BBox(0, 0, 1, 1), "nine"), "no parsing scheme"),
+        (
+            lambda: ParsingMap(np.zeros((2, 2), np.uint8), BBox(0, 0, 1, 1), logits=np.zeros((2, 2, 19))),
+            "must be int8 or uint8, not float64",
+        ),
+        (
+            lambda: ParsingMap(
+                np.zeros((2, 2), np.uint8), BBox(0, 0, 1, 1), "lapa", logits=np.zeros((2, 2, 19), np.int8)
+            ),
+            r"ParsingMap.logits must have the shape \[2, 2, 11\], not \[2, 2, 19\]",
+        ),
         (lambda: Expression({"neutral": 1.0}), "exactly the classes"),
         (lambda: Expression(scores(fear=1.5)), "score of fear"),
     ],
@@ -192,6 +202,41 @@ def test_each_pixel_shows_the_label_with_the_greatest_share_around_it(
                 shares[labels[j, i]] += near_x * near_y
         assert shares[frame[py, px]] == pytest.approx(shares.max(), abs=1e-9)
         assert shares.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@given(
+    st.floats(-30, 50), st.floats(-30, 50), st.floats(0.5, 90), st.floats(0.5, 90),
+    st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_each_pixel_shows_the_class_with_the_greatest_logit_between_cells(
+    dtype: type, x: float, y: float, width: float, height: float, columns: int, rows: int, seed: int
+) -> None:
+    limits, rng = np.iinfo(dtype), np.random.default_rng(seed)
+    logits = rng.integers(limits.min, limits.max + 1, (rows, columns, 19)).astype(dtype)
+    labels = logits.argmax(axis=2).astype(np.uint8)
+    frame = ParsingMap(labels, BBox(x, y, width, height), logits=logits).to_frame((31, 43))
+    for py, px in rng.integers(0, (31, 43), (40, 2)):
+        column, row = (px - x) * (columns / width), (py - y) * (rows / height)
+        if not (0 <= column < columns and 0 <= row < rows):
+            assert frame[py, px] == 0
+            continue
+        u, v = np.clip(column - 0.5, 0, columns - 1), np.clip(row - 0.5, 0, rows - 1)
+        i, j = int(v), int(u)
+        below, beside = min(i + 1, rows - 1), min(j + 1, columns - 1)
+        upper = logits[i, j] * (1 - (u - j)) + logits[i, beside] * (u - j)
+        lower = logits[below, j] * (1 - (u - j)) + logits[below, beside] * (u - j)
+        between = upper * (1 - (v - i)) + lower * (v - i)
+        assert between[frame[py, px]] == pytest.approx(between.max(), abs=1e-9)
+
+
+def test_logits_put_a_border_where_labels_alone_cannot() -> None:
+    """Nine to one in the left cell, six to four in the right one: the border lies near the right one."""
+    logits = np.zeros((1, 2, 19), np.uint8)
+    logits[0, :, 1], logits[0, :, 2] = (90, 40), (10, 60)
+    labels, box = np.array([[1, 2]], np.uint8), BBox(-0.5, -0.5, 20, 1)
+    assert (ParsingMap(labels, box).to_frame((1, 20)) == 1).sum() == 10
+    assert (ParsingMap(labels, box, logits=logits).to_frame((1, 20)) == 1).sum() == 13
 
 
 def test_a_slanted_border_is_a_line() -> None:

@@ -57,6 +57,8 @@ def test_an_upright_map_is_the_crop(spec: ModelSpec) -> None:
     assert spec.crop is not None
     side = round(spec.crop.scale * 90)
     assert (found.bbox.width, found.bbox.height) == pytest.approx((side, side))
+    assert found.logits is not None
+    np.testing.assert_array_equal(found.logits.argmax(axis=2), labels)
     edges = crop.apply(np.array([[found.bbox.x, found.bbox.y], [found.bbox.x + side, found.bbox.y + side]]))
     np.testing.assert_allclose(
         edges, [[-0.5, -0.5], [spec.input.width - 0.5, spec.input.height - 0.5]], atol=1e-6
@@ -76,6 +78,19 @@ def test_of_two_views_the_surer_names_a_pixel(spec: ModelSpec, ahead: int) -> No
     _, crop = head.prepare(np.zeros((300, 400, 3), np.uint8), BBox(100, 80, 60, 90), 0.0)
     found = head.decode({"logits": views[0]}, crop, {"logits": views[1]})
     np.testing.assert_array_equal(found.labels, labels[ahead])
+    assert found.logits is not None
+    np.testing.assert_array_equal(found.logits.argmax(axis=2), found.labels)
+
+
+def test_a_map_keeps_its_logits_when_the_next_face_overwrites_the_outputs(spec: ModelSpec) -> None:
+    labels = np.random.default_rng(3).integers(0, CLASSES, spec.output("logits").shape[1:3]).astype(np.uint8)
+    head, outputs = ParsingHead(spec), painted(spec, labels)
+    _, crop = head.prepare(np.zeros((300, 400, 3), np.uint8), BBox(100, 80, 60, 90), 0.0)
+    found = head.decode(outputs, crop)
+    outputs["logits"][:] = 0
+    assert found.logits is not None
+    assert not found.logits.flags.writeable
+    np.testing.assert_array_equal(found.logits.argmax(axis=2), labels)
 
 
 @pytest.mark.parametrize("roll", [30.0, -45.0, 90.0, 135.0, 180.0])
@@ -86,6 +101,7 @@ def test_a_turned_map_lies_over_an_axis_aligned_box(spec: ModelSpec, roll: float
     head, box = ParsingHead(spec), BBox(150, 120, 80, 80)
     _, crop = head.prepare(np.zeros((400, 500, 3), np.uint8), box, roll)
     found = head.decode(painted(spec, labels), crop)
+    assert found.logits is None
     rows, columns = found.labels.shape
     j, i = np.meshgrid(np.arange(columns), np.arange(rows))
     x = found.bbox.x + (j + 0.5) * found.bbox.width / columns
