@@ -62,6 +62,7 @@ _PARSING = {
     **_DAMAGE,
     "size": _need(_HALVED),
     "sizes": Key("list", of=_HALVED),
+    "fine": _FLAG,  # maps of twice the crop's pixels on a side
     "decoder": _FOUR,
     "rare": _AMOUNT,  # help of it is not shown (comparisons/parsing-rare.toml): new recipes leave it out
     "turned": _need(SHARE),

@@ -106,7 +106,7 @@ def _courses(path: Path, place: Workplace, above: tuple[str, ...]) -> Iterator[C
         theirs = place.course(other).recipe
         if key == "teacher" and not teaches(theirs):
             raise RecipeError(f"{path}: teacher is {name!r}, which trains no teacher")
-        if key == "schedule.start" and is_teacher(theirs):
+        if key == "schedule.start" and is_teacher(theirs) and not is_teacher(course.recipe):
             raise RecipeError(f"{path}: schedule.start is {name!r}, which trains a teacher")
     yield course
 

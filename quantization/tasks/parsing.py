@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
-from edgeface.labels import flip_labels, parsing_scheme
+from edgeface.labels import flip_labels, lay_over, parsing_scheme
 
 from .. import augment
 from ..datasets import celebamask
@@ -46,6 +47,8 @@ class ParsingTask:
         self._size = int(recipe["size"])
         # Learning at several sizes teaches what a part looks like, not how many pixels it has.
         self._sizes = [int(size) for size in recipe.get("sizes", [self._size])]
+        # Pixels of a map to one of the crop, on a side: a frame's borders run between the crop's pixels.
+        self._fine = 2 if recipe.get("fine") else 1
         self._scheme = parsing_scheme(str(recipe.get("labels") or _SCHEME))
         self._rare = [i for i, name in enumerate(self._scheme.names) if name in _RARE]
         self._train: list[_Sample] = []
@@ -126,7 +129,7 @@ class ParsingTask:
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, Tensor]:
         side = int(rng.choice(self._sizes))
         images = np.empty((size, side, side, 3), np.uint8)
-        masks = np.empty((size, side, side), np.uint8)
+        masks = np.empty((size, side * self._fine, side * self._fine), np.uint8)
         turned, most = float(self._recipe["turned"]), float(self._recipe.get("turned_to", _TURNED_TO))
         for i in range(size):
             if self._taught and rng.random() < float(self._recipe["taught_share"]):
@@ -140,7 +143,7 @@ class ParsingTask:
                 angle,
             )
             matrix = self._matrix(box, jitter, side)
-            images[i], masks[i] = self._warp(rgb, mask, matrix, int(rng.integers(3)), side)
+            images[i], masks[i] = self._warp(rgb, mask, matrix, int(rng.integers(3)), side, self._fine)
             if rng.random() < 0.5:
                 images[i] = images[i, :, ::-1]
                 masks[i] = _flip(masks[i], self._scheme.key)
@@ -150,9 +153,10 @@ class ParsingTask:
                 other = self._train[rng.integers(len(self._train))][0]
                 filler = cv2.resize(other[:200], (side, side), interpolation=cv2.INTER_AREA)
                 images[i], hidden = augment.occlude(images[i], rng, filler, (0.05, 0.18))
+                hidden = hidden.repeat(self._fine, axis=0).repeat(self._fine, axis=1)
                 masks[i][hidden > 127] = _UNKNOWN  # what lies there is not annotated
         image = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 128) / 128
-        phase = torch.from_numpy(rng.integers(0, 2, 2))
+        phase = torch.from_numpy(rng.integers(0, 2 * self._fine, 2))
         return {"image": image, "mask": torch.from_numpy(masks).long(), "phase": phase}
 
     def calibration(self, count: int) -> Iterator[NDArray[np.float32]]:
@@ -168,7 +172,9 @@ class ParsingTask:
         matrix: NDArray[np.float64],
         border: int,
         side: int | None = None,
+        fine: int = 1,
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The crop of ``side``, and its label map of ``side * fine``."""
         scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
         if scale < 0.5:
             half = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -184,16 +190,21 @@ class ParsingTask:
         else:
             image = cv2.warpAffine(half, local, size, borderMode=cv2.BORDER_REPLICATE)
             value = _UNKNOWN
-        labels = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderValue=value)
+        finer = matrix * fine
+        finer[:, 2] += (fine - 1) / 2  # pixel centres
+        size = (size[0] * fine, size[1] * fine)
+        labels = cv2.warpAffine(mask, finer, size, flags=cv2.INTER_NEAREST, borderValue=value)
         return image, labels
 
     def loss(
         self, outputs: tuple[Tensor, ...], batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
-        # One pixel of every 2 x 2, another each step: the same gradient on average at a quarter of the cost,
-        # and the loss over 19 full maps would cost more than the network.
+        # One pixel of the map for every 2 x 2 of the crop, another each step: the same gradient on average at
+        # a quarter of the cost, and the loss over 19 full maps would cost more than the network.
         y, x = batch["phase"].tolist()
-        logits, mask = outputs[0][:, :, y::2, x::2].contiguous(), batch["mask"][:, y::2, x::2]
+        step = 2 * self._fine
+        mask = batch["mask"][:, y::step, x::step]
+        logits = outputs[0][:, :, y::2, x::2].contiguous() if self._fine == 1 else _between(outputs[0], y, x)
         cross, dice = cross_and_dice(logits, mask, self._class_weights)
         total = cross + float(self._recipe["dice"]) * dice.mean()
         terms = {"cross": cross.item(), "dice": dice.mean().item()}
@@ -204,7 +215,7 @@ class ParsingTask:
 
     @torch.no_grad()
     def validate(self, network: nn.Module) -> dict[str, float]:
-        """Mean F1 over the parts on the tuning photos, in the photo's pixels; 0 outside the crop."""
+        """Mean F1 over the parts on the tuning photos, in their pixels, as `ParsingMap.to_frame` has them."""
         network.eval()
         classes = len(self._scheme)
         shared, guessed, true = np.zeros(classes), np.zeros(classes), np.zeros(classes)
@@ -212,9 +223,11 @@ class ParsingTask:
             matrix = self._matrix(box, (0, 0, 0, 0))
             crop, _ = self._warp(rgb, mask, matrix, 0)
             image = (torch.from_numpy(crop).permute(2, 0, 1)[None].float() - 128) / 128
-            labels = network(image)[0][0].argmax(0).numpy().astype(np.uint8)
-            back = cv2.invertAffineTransform(matrix)
-            photo = cv2.warpAffine(labels, back, rgb.shape[1::-1], flags=cv2.INTER_NEAREST)
+            logits = network(image)[0][0].permute(1, 2, 0).numpy()
+            side = self._size / matrix[0, 0]
+            left, top = (-0.5 - matrix[:, 2]) / matrix[0, 0]
+            labels = logits.argmax(axis=2).astype(np.uint8)
+            photo = lay_over(labels, (left, top, side, side), mask.shape, logits)
             known = mask != _UNKNOWN
             for c in range(classes):
                 shared[c] += np.sum((photo == c) & (mask == c))
@@ -254,6 +267,24 @@ class ParsingTeacherTask(ParsingTask):
 
     def network(self) -> nn.Module:
         return ParsingTeacher(self._recipe["decoder"], self._recipe["teachers"] / self._recipe["encoder"])
+
+
+def _between(logits: Tensor, y: int, x: int) -> Tensor:
+    """Logits [N, C, H, W] between their cells: [N, C, H / 2, W / 2].
+
+    Of a grid twice as fine, pixel (y, x) of every 4 x 4. Such a pixel lies a quarter of a cell before (even)
+    or behind (odd) the centre of its cell, so it has three quarters of that cell's logits and a quarter of
+    the next one's; beyond the rim all is as at the rim.
+    """
+    padded = functional.pad(logits, (1, 1, 1, 1), mode="replicate")
+    for axis, place in ((2, y), (3, x)):
+        count, cell = logits.shape[axis] // 2, 1 + place // 2
+        own, near = (
+            padded.index_select(axis, start + 2 * torch.arange(count))
+            for start in (cell, cell + (1 if place % 2 else -1))
+        )
+        padded = 0.75 * own + 0.25 * near
+    return padded
 
 
 def _load_teacher(recipe: Mapping[str, Any], weights: Path) -> ParsingTeacher:

@@ -117,12 +117,18 @@ def test_an_expression_student_teaches_its_next_course(tmp_path):
     assert len(names) == len(set(names))
 
 
+def test_a_teachers_second_course_begins_with_its_first(tmp_path):
+    names = steps_with(tmp_path, "parsing", str)
+    first, second = names.index("teach parsing-teacher-first"), names.index("teach parsing-teacher")
+    assert first < second < names.index("label --parsing lfpw") < names.index("distill parsing-first")
+
+
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [
         (lambda text: text.replace('teacher = "parsing-teacher"', 'teacher = "parsing-first"'),
          "teacher is 'parsing-first', which trains no teacher"),
-        (lambda text: text.replace('start = "parsing-second"', 'start = "parsing-teacher"'),
+        (lambda text: text.replace('start = "parsing-third"', 'start = "parsing-teacher"'),
          "schedule.start is 'parsing-teacher', which trains a teacher"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from edgeface.geometry import crop_similarity
 from edgeface.heads import DetectionHead
@@ -25,7 +26,7 @@ from quantization.students.detection import STRIDES
 from quantization.students.expression import ExpressionNet
 from quantization.tasks import RECIPES, TASKS, load_recipe, load_task
 from quantization.tasks.expression import _augment, fit_temperature
-from quantization.tasks.parsing import _flip
+from quantization.tasks.parsing import _between, _flip
 from quantization.tasks.seen import seen_in
 from quantization.teachers.expression import answers
 from quantization.teachers.parsing import ParsingTeacher
@@ -465,6 +466,31 @@ def test_mirroring_a_mask_swaps_left_and_right_and_keeps_the_unknown():
     assert (_flip(_flip(mask)) == mask).all()
 
 
+@given(st.integers(0, 3), st.integers(0, 3), st.integers(1, 4), st.integers(1, 4), seeds)
+def test_between_the_cells_lies_what_interpolation_puts_there(y, x, rows, columns, seed):
+    logits = torch.randn((2, 3, 2 * rows, 2 * columns), generator=torch.Generator().manual_seed(seed))
+    finer = functional.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(_between(logits, y, x), finer[:, :, y::4, x::4])
+
+
+def test_fine_maps_are_the_same_maps_on_twice_the_grid(miniature):
+    recipe, batches = load_recipe(RECIPES / "parsing.toml"), []
+    for fine in (True, False):
+        recipe["student"]["fine"] = fine
+        with miniature.split():
+            task = load_task(recipe, miniature.data, miniature.labels)
+        batches.append(task.batch(np.random.default_rng([0, 1]), 1))
+    fine, coarse = batches
+    torch.testing.assert_close(fine["image"], coarse["image"])
+    assert fine["mask"].shape == (1, 2 * SIDE, 2 * SIDE)
+    # The middle of a coarse pixel is the corner of four fine ones.
+    four = torch.stack([fine["mask"][:, y::2, x::2] for y in (0, 1) for x in (0, 1)])
+    assert (four == coarse["mask"]).any(0).float().mean() > 0.995
+    same = (four == four[0]).all(0)
+    assert 0.5 < same.float().mean() < 1
+    assert (four[0] == coarse["mask"])[same].float().mean() > 0.999
+
+
 def test_masks_of_a_batch_are_classes_or_unknown(tasks):
     batch = tasks["parsing"].batch(np.random.default_rng(2), 8)
     values = set(torch.unique(batch["mask"]).tolist())
@@ -472,8 +498,11 @@ def test_masks_of_a_batch_are_classes_or_unknown(tasks):
     assert {0, 1, 4, 5} <= values
 
 
-def test_a_perfect_map_has_no_dice_loss_and_a_wrong_one_has(tasks):
-    task = tasks["parsing"]
+def test_a_perfect_map_has_no_dice_loss_and_a_wrong_one_has(miniature):
+    recipe = load_recipe(RECIPES / "parsing.toml")
+    recipe["student"]["fine"] = False  # a map on the crop's grid is not perfect on a finer one
+    with miniature.split():
+        task = load_task(recipe, miniature.data, miniature.labels)
     batch = task.batch(np.random.default_rng(2), 2)
     truth = torch.nn.functional.one_hot(batch["mask"].clamp(max=18), 19).permute(0, 3, 1, 2).float()
     _, good = task.loss((40 * truth,), batch)
