@@ -276,15 +276,18 @@ def _between(logits: Tensor, y: int, x: int) -> Tensor:
     or behind (odd) the centre of its cell, so it has three quarters of that cell's logits and a quarter of
     the next one's; beyond the rim all is as at the rim.
     """
+    height, width = logits.shape[2:]
     padded = functional.pad(logits, (1, 1, 1, 1), mode="replicate")
-    for axis, place in ((2, y), (3, x)):
-        count, cell = logits.shape[axis] // 2, 1 + place // 2
-        own, near = (
-            padded.index_select(axis, start + 2 * torch.arange(count))
-            for start in (cell, cell + (1 if place % 2 else -1))
-        )
-        padded = 0.75 * own + 0.25 * near
-    return padded
+    own, near = (padded[:, :, start : start + height : 2] for start in _cells(y))
+    rows = 0.75 * own + 0.25 * near
+    own, near = (rows[..., start : start + width : 2] for start in _cells(x))
+    return 0.75 * own + 0.25 * near
+
+
+def _cells(place: int) -> tuple[int, int]:
+    """Of a grid padded by one: the cell in which a fine pixel lies, and the one it lies nearest to."""
+    own = 1 + place // 2
+    return own, own + (1 if place % 2 else -1)
 
 
 def _load_teacher(recipe: Mapping[str, Any], weights: Path) -> ParsingTeacher:
