@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,10 @@ from torch import nn
 
 from edgeface import BBox, Bundle, FaceAnalyzer, read_image
 from edgeface.edgetpu_compiler import ON_CPU
+from edgeface.labels import lay_over
 from quantization.build import _fitted, build, load_networks, network_of
 from quantization.convert import ExportError
+from quantization.courses import WEIGHTS
 from quantization.pack import student_of
 from quantization.reference import TorchBackend
 from quantization.splits import read_split
@@ -201,6 +204,25 @@ def test_the_float_network_and_its_int8_file_say_the_same(built, repository):
         assert abs(a.landmarks.presence - b.landmarks.presence) < 0.1
         assert max(abs(a.expression.scores[k] - v) for k, v in b.expression.scores.items()) < 0.1
     assert 0 < np.square(noise).mean() < 0.1 * np.square(signal).mean()  # 10 dB, as an export asks for
+
+
+def test_a_float_parser_keeps_its_labels_and_its_borders(repository):
+    """One byte a class says both: the labels exactly, where borders lie between pixels nearly."""
+    spec, networks = Bundle.builtin().model("parsing"), load_networks(WEIGHTS, ["parsing"])
+    portrait = read_image(repository / "examples/astronaut.jpg").rgb[:230, 110:340]
+    photo = cv2.resize(portrait, spec.input.shape[2:0:-1])
+    image = (photo.astype(np.int16) - 128).astype(np.int8)[np.newaxis]
+    stored = TorchBackend(networks).open(spec, b"", 1).run({spec.input.name: image})["logits"][0]
+    with torch.no_grad():
+        logits = networks["parsing"](torch.from_numpy(image.astype(np.float32) / 128).permute(0, 3, 1, 2))[0]
+    exact = logits[0].permute(1, 2, 0).numpy()
+    labels = exact.argmax(axis=2).astype(np.uint8)
+    assert len(np.unique(labels)) > 10
+    np.testing.assert_array_equal(stored.argmax(axis=2), labels)
+    drawn, wanted, voted = (
+        lay_over(labels, (0, 0, 400, 400), (400, 400), weighed) for weighed in (stored, exact, None)
+    )
+    assert (drawn != wanted).mean() < 0.1 * (voted != wanted).mean()
 
 
 def test_weights_become_networks_as_they_are_deployed(tmp_path):
