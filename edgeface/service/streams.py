@@ -67,9 +67,12 @@ class Streams:
 
     async def webcam(self, socket: WebSocket) -> None:
         """Analyse the pictures that a client sends as bytes; each is answered by its result or an error."""
+        from starlette.websockets import WebSocketDisconnect
+
         tracker, bucket = self._kiosk.tracker(), Bucket(*_MESSAGES)
         try:
-            with self._kiosk.seat():
+            # He may leave while his picture is analysed.
+            with contextlib.suppress(WebSocketDisconnect), self._kiosk.seat():
                 await socket.accept()
                 while (message := await socket.receive())["type"] == "websocket.receive":
                     if not bucket.take():
@@ -145,7 +148,7 @@ class Streams:
                 yield reader
         finally:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
                 await task
 
 

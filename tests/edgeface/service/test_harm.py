@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import socket
 import threading
@@ -206,6 +207,19 @@ def test_a_webcam_is_answered_picture_by_picture(service: Running) -> None:
         ):
             webcam.send(sent)
             assert said in str(webcam.recv(10))
+
+
+def test_a_webcam_that_leaves_before_its_answer_is_no_fault(
+    service: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(8):
+        with connect(service.ws("/ws/analyze")) as webcam:
+            webcam.send(jpeg())
+            webcam.socket.shutdown(socket.SHUT_RDWR)  # without a word, as where a cable is pulled
+    with connect(service.ws("/ws/analyze")) as webcam:
+        webcam.send(jpeg())
+        assert '"faces":[{' in str(webcam.recv(20))
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_message_over_the_limit_ends_the_webcam_alone(service: Running) -> None:
