@@ -178,13 +178,13 @@ class Grader:
         matrices, annotated, light, missed = [], [], [], 0
         with self.analyzer(("parsing",)) as analyzer:
             for name in progress("parsing", parts("celebamask", "validation")):
-                truth, rgb = celebamask.load_mask(root, name), celebamask.load_photo(root / "images", name)
+                told = celebamask.load_mask(root, name, as_annotated=True)
+                truth, rgb = celebamask.sided(told), celebamask.load_photo(root / "images", name)
                 result = analyzer.analyze(rgb)
                 missed += not result.faces
                 parsing = result.faces[0].parsing if result.faces else None
                 guess = np.zeros_like(truth) if parsing is None else parsing.to_frame(truth.shape)
                 matrices.append(confusion_matrix(guess, truth, len(CELEBAMASK19)))
-                told = celebamask.load_mask(root, name, as_annotated=True)
                 annotated.append(confusion_matrix(guess, told, len(CELEBAMASK19)))
                 light.append(float(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[truth > 0].mean()))
         names = CELEBAMASK19.names
