@@ -209,16 +209,16 @@ def test_a_webcam_is_answered_picture_by_picture(service: Running) -> None:
             assert said in str(webcam.recv(10))
 
 
-def test_a_webcam_that_leaves_before_its_answer_is_no_fault(
-    service: Running, caplog: pytest.LogCaptureFixture
-) -> None:
-    for _ in range(8):
+def test_a_webcam_that_leaves_before_its_answer_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    # Whoever leaves, his picture waits for its analysis all the same: room for them all.
+    with running(ServiceSettings(limits=replace(QUICK, waiting=9))) as service:
+        for _ in range(8):
+            with connect(service.ws("/ws/analyze")) as webcam:
+                webcam.send(jpeg())
+                webcam.socket.shutdown(socket.SHUT_RDWR)  # without a word, as where a cable is pulled
         with connect(service.ws("/ws/analyze")) as webcam:
             webcam.send(jpeg())
-            webcam.socket.shutdown(socket.SHUT_RDWR)  # without a word, as where a cable is pulled
-    with connect(service.ws("/ws/analyze")) as webcam:
-        webcam.send(jpeg())
-        assert '"faces":[{' in str(webcam.recv(20))
+            assert '"faces":[{' in str(webcam.recv(20))
     assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
