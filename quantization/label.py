@@ -108,16 +108,27 @@ def load_parsing(folder: Path, split: str, name: str) -> Mask:
 
 
 def label_parsing(
-    data: Path, out: Path, split: str, labeller: Callable[[Mask, Array], Mask], part: str = "train"
+    data: Path,
+    out: Path,
+    split: str,
+    labeller: Callable[[Mask, Array], Mask],
+    part: str = "train",
+    drawn_by: str = "",
 ) -> int:
     """Lets ``labeller`` (photo, face box -> label map) parse the labelled faces of a data set's part.
 
-    Returns how many maps there are; those already written are not done again.
+    Returns how many maps there are; those already written are not done again, unless somebody else than
+    ``drawn_by``, where that is said, drew them.
     """
     source = next(s for s in SOURCES if s.split == split)
     found = load_labels(out, split)
     folder = out / "parsing" / split
     folder.mkdir(parents=True, exist_ok=True)
+    told = folder / "drawn_by"
+    if drawn_by and not (told.exists() and told.read_text() == drawn_by):
+        for path in folder.glob("*.png"):
+            path.unlink()
+        told.write_text(drawn_by)
     rows = np.flatnonzero(found.parts == part)
     for i in progress(f"parsing {split}", rows):
         path = folder / f"{Path(str(found.names[i])).stem}.png"

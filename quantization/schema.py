@@ -65,6 +65,7 @@ _PARSING = {
     "fine": _FLAG,  # maps of twice the crop's pixels on a side
     "decoder": _FOUR,
     "rare": _AMOUNT,  # help of it is not shown (comparisons/parsing-rare.toml): new recipes leave it out
+    "necklaces": SHARE,  # of the photos, drawn over them
     "turned": _need(SHARE),
     "turned_to": _TURNED_TO,
     "strength": _need(_AMOUNT),

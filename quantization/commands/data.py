@@ -138,6 +138,7 @@ def label(
         label_all(data, teachers, labels, only or None)
         label_blendshapes(data, teachers, labels, only or None)
         return
+    from ..provenance import digest
     from ..recipe import RECIPES, RecipeError, load_recipe
     from ..teachers.parsing import Drawer, labeller
 
@@ -150,9 +151,9 @@ def label(
         drawers = [Drawer.of(load_recipe(path), file) for path, file in zip(recipes, weights, strict=True)]
     except (RecipeError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    ask = labeller(drawers)
+    ask, drawn_by = labeller(drawers), "\n".join(f"{digest(file)}" for file in (*recipes, *weights))
     for name in only or ("celeba_hq",):
-        click.echo(f"{name}: {label_parsing(data, labels, name, ask)} maps")
+        click.echo(f"{name}: {label_parsing(data, labels, name, ask, drawn_by=drawn_by)} maps")
 
 
 def _label_shards(shards: Path, panel: Panel, teachers: Path, out: Path, engine: str, workers: int) -> None:

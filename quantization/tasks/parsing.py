@@ -26,6 +26,7 @@ from ..label import SOURCES, load_labels, load_parsing
 from ..losses import DeepFeatureLoss, class_weights, cross_and_dice, draw_weights
 from ..recipe import RecipeError
 from ..students.parsing import ParsingNet
+from ..synthetic.necklaces import hang
 from ..teachers.parsing import ParsingTeacher
 from ..training import load_weights
 from .shards import maps
@@ -50,6 +51,10 @@ class ParsingTask:
         # Pixels of a map to one of the crop, on a side: a frame's borders run between the crop's pixels.
         self._fine = 2 if recipe.get("fine") else 1
         self._scheme = parsing_scheme(str(recipe.get("labels") or _SCHEME))
+        if recipe.get("necklaces") and self._scheme.key != _SCHEME:
+            raise RecipeError(
+                f"deploy.labels is {self._scheme.key!r}, but student.necklaces are drawn into {_SCHEME}"
+            )
         self._rare = [i for i, name in enumerate(self._scheme.names) if name in _RARE]
         self._train: list[_Sample] = []
         self._tuning: list[_Sample] = []
@@ -130,12 +135,15 @@ class ParsingTask:
         side = int(rng.choice(self._sizes))
         images = np.empty((size, side, side, 3), np.uint8)
         masks = np.empty((size, side * self._fine, side * self._fine), np.uint8)
+        necklaces = float(self._recipe.get("necklaces", 0.0))
         turned, most = float(self._recipe["turned"]), float(self._recipe.get("turned_to", _TURNED_TO))
         for i in range(size):
             if self._taught and rng.random() < float(self._recipe["taught_share"]):
                 rgb, mask, box = self._taught[rng.integers(len(self._taught))]
             else:
                 rgb, mask, box = self._train[rng.choice(len(self._train), p=self._weights)]
+            if necklaces and rng.random() < necklaces:
+                rgb, mask = hang(rgb, mask, rng)
             angle = float(rng.uniform(-most, most)) if rng.random() < turned else float(rng.normal(0, 8))
             jitter = (
                 *np.clip(rng.normal(0, 0.04, 2), -0.12, 0.12),

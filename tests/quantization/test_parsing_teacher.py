@@ -84,6 +84,9 @@ def test_maps_are_written_once_for_the_training_part_only(miniature, tmp_path):
     assert [int(load_parsing(labels, "lfpw", n).max()) for n in train] == list(range(1, len(train) + 1))
     label_parsing(miniature.data, labels, "lfpw", ask)
     assert len(asked) == len(train)
+    for teacher, times in (("one", 2), ("one", 2), ("another", 3)):
+        label_parsing(miniature.data, labels, "lfpw", ask, drawn_by=teacher)
+        assert len(asked) == times * len(train)
     graded = next(str(n) for n, p in zip(found.names, found.parts, strict=True) if p == "validation")
     with pytest.raises(ValueError, match=r"there is no label map; write it by `label --parsing`"):
         load_parsing(labels, "lfpw", graded)

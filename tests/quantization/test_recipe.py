@@ -54,7 +54,7 @@ def test_every_committed_recipe_is_sound(path):
     recipe = load_recipe(path)
     assert recipe == tomllib.loads(path.read_text())
     teachers = {f"{task}-teacher" for task in ("detection", "parsing", "expression")}
-    teachers |= {"landmarks-tough", "landmarks-tolerant", "parsing-teacher-first"}
+    teachers |= {"landmarks-tough", "landmarks-tolerant", "parsing-teacher-first", "parsing-teacher-second"}
     assert is_teacher(recipe) is (path.stem in teachers)
     assert sets_of(recipe) or shards_of(recipe)
 

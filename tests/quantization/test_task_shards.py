@@ -469,6 +469,13 @@ def test_what_is_of_the_built_in_data_is_refused_beside_shards_alone(task, place
         check_recipe(recipe, Path("own.toml"))
 
 
+def test_necklaces_need_a_scheme_that_names_them(shards):
+    recipe = recipe_of("parsing", shards["parsing"])
+    recipe["student"]["necklaces"] = 0.25
+    with pytest.raises(RecipeError, match=r"lapa11.*necklaces are drawn into celebamask19"):
+        load_task(recipe, NOWHERE, NOWHERE)
+
+
 def test_keys_of_shards_need_shards(shards):
     recipe = recipe_of("expression", shards["expression"])
     del recipe["data"]["shards"]

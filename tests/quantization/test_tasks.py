@@ -491,6 +491,18 @@ def test_fine_maps_are_the_same_maps_on_twice_the_grid(miniature):
     assert (four[0] == coarse["mask"])[same].float().mean() > 0.999
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_necklaces_hang_on_their_share_of_the_photos(share, miniature):
+    recipe = load_recipe(RECIPES / "parsing.toml")
+    recipe["student"] |= {"necklaces": share, "taught": []}
+    with miniature.split():
+        task = load_task(recipe, miniature.data, miniature.labels)
+    for _, mask, _ in task._train:
+        mask[mask == 0] = 17  # all is neck but the head
+    masks = task.batch(np.random.default_rng(3), 8)["mask"]
+    assert bool((masks == 16).any()) is bool(share)
+
+
 def test_masks_of_a_batch_are_classes_or_unknown(tasks):
     batch = tasks["parsing"].batch(np.random.default_rng(2), 8)
     values = set(torch.unique(batch["mask"]).tolist())
